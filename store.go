@@ -1,0 +1,90 @@
+package sandboxer
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// A Record is a sandbox as stored: the public part, what the extension
+// remembers, and who is working on it.
+type Record struct {
+	Sandbox     Sandbox    `json:"sandbox"`
+	Handle      Handle     `json:"handle"`
+	Operation   *Operation `json:"operation,omitempty"` // nil while nobody works on it
+	Key         string     `json:"key,omitempty"`       // idempotency key of its create
+	PayloadHash string     `json:"payload_hash,omitempty"`
+	Seq         int64      `json:"seq"`      // of its last event
+	Revision    int64      `json:"revision"` // changes with every Update
+}
+
+// An Operation is a claim on a record by the process that works on it. It is
+// abandoned when that process is known to be gone or Deadline has passed.
+type Operation struct {
+	Kind     string    `json:"kind"`  // "create", "recreate", "destroy"
+	Token    string    `json:"token"` // differs for every operation
+	Process  Process   `json:"process"`
+	Deadline time.Time `json:"deadline"`
+}
+
+// Filter selects records; zero fields match everything.
+type Filter struct {
+	States    []State
+	Project   string
+	ActorType ActorType
+	Profile   string
+	Host      string
+	Labels    map[string]string // all must match
+}
+
+// Matches reports whether s passes the filter.
+func (f Filter) Matches(s *Sandbox) bool {
+	for k, v := range f.Labels {
+		if got, ok := s.Labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return (len(f.States) == 0 || slices.Contains(f.States, s.State)) &&
+		(f.Project == "" || f.Project == s.Consumer.Project) &&
+		(f.ActorType == "" || f.ActorType == s.Consumer.ActorType) &&
+		(f.Profile == "" || f.Profile == s.Profile.ID) &&
+		(f.Host == "" || f.Host == s.Host)
+}
+
+// A Store keeps records and their events across processes. Methods may be
+// called concurrently, also from several processes sharing the same storage.
+// What a method returns belongs to the caller; what it is given is not kept.
+//
+// Create and Update write the record and the events in one transaction, so an
+// event exists exactly if its change does. The caller numbers the events; a
+// store refuses a number that does not continue the sandbox's own sequence.
+type Store interface {
+	// Create stores a new record at revision 1 and sets r.Revision. It
+	// returns ErrExists if the id, or the pair of consumer project and
+	// non-empty Key, is taken.
+	Create(ctx context.Context, r *Record, events ...Event) error
+	// Get returns ErrNotFound for an unknown id.
+	Get(ctx context.Context, id string) (*Record, error)
+	// GetByKey finds the record that was created with an idempotency key of a
+	// project; ErrNotFound if there is none.
+	GetByKey(ctx context.Context, project, key string) (*Record, error)
+	// List returns matching records, oldest first.
+	List(ctx context.Context, f Filter) ([]*Record, error)
+	// Update replaces the record if r.Revision is the stored one, and
+	// increments it; otherwise it returns ErrConflict and changes nothing.
+	Update(ctx context.Context, r *Record, events ...Event) error
+	// Events returns the events of a sandbox with a greater Seq, in order; an
+	// empty id means all sandboxes, ordered by time, then sandbox, then Seq.
+	Events(ctx context.Context, sandboxID string, after int64) ([]Event, error)
+
+	// ClaimEvents returns up to limit undelivered events that are due and not
+	// claimed, ordered within each sandbox, and claims those sandboxes until
+	// the given time. Events of one sandbox are never split between claims.
+	ClaimEvents(ctx context.Context, until time.Time, limit int) ([]Event, error)
+	// AckEvents marks the events of a sandbox up to and including seq as
+	// delivered. With the last event of a claim the claim is given back.
+	AckEvents(ctx context.Context, sandboxID string, seq int64) error
+	// DelayEvents gives a claim back and makes the sandbox's events due again
+	// later, with a growing backoff that AckEvents resets.
+	DelayEvents(ctx context.Context, sandboxID string, now time.Time) error
+}

@@ -1,0 +1,3 @@
+FROM scratch AS runtime
+COPY dist/store /store
+ENTRYPOINT ["/store"]

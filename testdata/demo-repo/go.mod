@@ -1,0 +1,3 @@
+module demo.example/shop
+
+go 1.26.0

@@ -5,8 +5,10 @@
 //
 // The tree as a plain compose would see it: tracked, ignored and untracked files, hidden ones and empty directories,
 // less whatever [IgnoreFile] and [Options.Exclude] name, and less .git, directory or file, at any depth and in any
-// case, which no pattern brings back: a build that finds one runs git with the configuration it holds. Git is never
-// run, .dockerignore filters nothing here. A [Manifest] lists the result and its digest names it.
+// case, which no pattern brings back: a build that finds one runs git with the configuration it holds. (Git also
+// takes a directory without that name for a repository when it holds HEAD, objects and refs. Such directories travel,
+// test data being full of them, and whoever runs git over a received tree must set GIT_DIR.) Git is never run,
+// .dockerignore filters nothing here. A [Manifest] lists the result and its digest names it.
 //
 // Regular files travel with mode 0755 if any executable bit is set and 0644 otherwise, directories with 0755; setuid,
 // setgid and sticky bits, owners, extended attributes and hard links do not travel. A client on Windows has no
@@ -24,11 +26,11 @@
 //   - directories, regular files and symbolic links only, sorted by the bytes of their path, hence parents first;
 //   - names relative, slash separated, without "." or ".."; a directory's name ends in a slash;
 //   - uid and gid 0, no user or group names, the modes of the manifest;
-//   - in GNU format: names over 100 bytes and sizes over 8 GiB use its extensions, which GNU tar, busybox and libarchive
-//     read. PAX records are avoided because busybox 1.35 skips them and extracts the file under a shortened name;
-//   - modification times in whole seconds, as they were in the working tree. They are not in the manifest and so not in
-//     the digest: make and its like compare the times of two files, so one time for all would hide a stale artefact,
-//     while a build's cache looks only at contents;
+//   - in GNU format, whose long names and sizes over 8 GiB GNU tar and busybox read; in PAX format busybox 1.35 takes a
+//     file of that size for empty;
+//   - modification times in whole seconds, as they were in the working tree (busybox does not restore those of
+//     directories). They are not in the manifest and so not in the digest: make and its like compare the times of two
+//     files, so one time for all would hide a stale artefact, while a build's cache looks only at contents;
 //   - last the regular file [MarkerName], whose content is the encoded manifest of the whole tree, also when
 //     only a difference is sent. Its SHA-256 is the digest of the tree.
 //

@@ -59,9 +59,6 @@ func (e *Error) Error() string {
 
 // String is the problem on one line.
 func (p Problem) String() string {
-	if p.Hint == "" {
-		return p.Path + ": " + p.Reason
-	}
 	return p.Path + ": " + p.Reason + "; " + p.Hint
 }
 

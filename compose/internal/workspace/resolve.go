@@ -1,8 +1,10 @@
 package workspace
 
 import (
+	"cmp"
 	"fmt"
 	"path"
+	"path/filepath"
 	"strings"
 )
 
@@ -54,7 +56,7 @@ type linkTarget struct {
 	bad  string // why there is no path
 }
 
-const linkLoops = "is part of a loop"
+const linkLoops = "loops"
 
 func newLinkCheck(m Manifest) *linkCheck {
 	return &linkCheck{tree: m, seen: map[string]*linkTarget{}}
@@ -63,7 +65,7 @@ func newLinkCheck(m Manifest) *linkCheck {
 // reason says what forbids the link e to travel, "" when nothing does.
 func (c *linkCheck) reason(e Entry) string {
 	if reason := badName(e.Link); reason != "" || e.Link == "" {
-		return fmt.Sprintf("a symbolic link to %q, which %s", e.Link, cmpOr(reason, "is empty"))
+		return fmt.Sprintf("a symbolic link to %q, which %s", e.Link, cmp.Or(reason, "is empty"))
 	}
 	if target := c.follow(e); target.bad != "" {
 		return fmt.Sprintf("a symbolic link to %q, which %s", e.Link, target.bad)
@@ -84,7 +86,7 @@ func (c *linkCheck) follow(e Entry) *linkTarget {
 }
 
 func (c *linkCheck) walk(from, target string) (at, bad string) {
-	if isAbsolute(target) {
+	if path.IsAbs(target) || filepath.VolumeName(target) != "" {
 		return "", "is absolute"
 	}
 	at = from
@@ -102,10 +104,14 @@ func (c *linkCheck) walk(from, target string) (at, bad string) {
 		at = path.Join(at, part)
 		if e, ok := c.tree.Lookup(at); ok && e.Kind == Symlink {
 			next := c.follow(e)
-			if next.bad != "" {
-				return "", next.bad
+			switch next.bad {
+			case "":
+				at = next.path
+			case linkLoops:
+				return "", linkLoops
+			default:
+				return "", "passes through " + printable(at) + ", which does not stay in the tree"
 			}
-			at = next.path
 		}
 	}
 	return at, ""

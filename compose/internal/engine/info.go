@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Version is what the engine says of its own making.
+type Version struct {
+	Version       string // of the engine: "20.10.24+dfsg1"
+	APIVersion    string // the newest it speaks: "1.41"
+	MinAPIVersion string // the oldest
+	OS            string // "linux"
+	Arch          string // as Go names it: "amd64"
+	KernelVersion string
+}
+
+// Version asks for the engine's version.
+func (c *Client) Version(ctx context.Context) (Version, error) {
+	var v Version
+	err := c.call(ctx, request{method: http.MethodGet, path: "/version"}, &v)
+	return v, err
+}
+
+// Info is what the engine says of its machine and configuration.
+type Info struct {
+	ServerVersion   string
+	OSType          string // "linux"
+	Architecture    string // as the kernel names it: "x86_64"
+	NCPU            int
+	MemTotal        int64 // bytes
+	StorageDriver   string
+	CgroupVersion   string   // "1" or "2"
+	SecurityOptions []string // "name=seccomp,profile=default"
+	DefaultRuntime  string
+	Runtimes        []string // names, sorted
+	RootDir         string   // where it keeps images and volumes
+	SystemTime      time.Time
+}
+
+// Rootless reports whether the engine runs without root's rights.
+func (i Info) Rootless() bool { return i.hasSecurity("rootless") }
+
+// UserNamespaces reports whether root in a container is another user outside, by the engine's configuration.
+func (i Info) UserNamespaces() bool { return i.hasSecurity("userns") }
+
+func (i Info) hasSecurity(name string) bool {
+	return slices.ContainsFunc(i.SecurityOptions, func(option string) bool {
+		first, _, _ := strings.Cut(option, ",")
+		return first == "name="+name
+	})
+}
+
+// Info asks for the engine's machine and configuration.
+func (c *Client) Info(ctx context.Context) (Info, error) {
+	var answer struct {
+		Info
+		Driver        string
+		Runtimes      map[string]struct{}
+		DockerRootDir string
+	}
+	if err := c.call(ctx, request{method: http.MethodGet, path: "/info"}, &answer); err != nil {
+		return Info{}, err
+	}
+	info := answer.Info
+	info.StorageDriver = answer.Driver
+	info.RootDir = answer.DockerRootDir
+	info.Runtimes = slices.Sorted(maps.Keys(answer.Runtimes))
+	return info, nil
+}

@@ -1,0 +1,172 @@
+package engine
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ContainerDetails is a container as an inspection shows it.
+type ContainerDetails struct {
+	ID            string
+	Name          string
+	Image         string // as it was asked for
+	ImageID       string
+	Created       time.Time
+	Labels        map[string]string
+	TTY           bool
+	State         State
+	RestartCount  int // restarts by the engine's policy
+	RestartPolicy RestartPolicy
+	NetworkMode   string              // "none", "host", "container:<id>" or a network's name or id
+	Networks      map[string]Endpoint // by the network's name
+	Ports         []Port              // published ones, of a running container
+}
+
+// State is what a container is doing or did last.
+type State struct {
+	Status     string // "created", "running", "paused", "restarting", "removing", "exited" or "dead"
+	Running    bool   // also true while paused or restarting
+	ExitCode   int    // of the last run
+	OOMKilled  bool   // the engine may learn it a moment after the end, or never: exit code 137 then hints at it
+	Error      string // why the container could not be started
+	StartedAt  time.Time
+	FinishedAt time.Time // zero before the first end
+	Health     Health
+}
+
+// Health is the verdict of a container's health check.
+type Health struct {
+	Status        string // "starting", "healthy" or "unhealthy"; empty without a check
+	FailingStreak int
+	Output        string // of the last probe
+}
+
+// RestartPolicy says when the engine starts a container again.
+type RestartPolicy struct {
+	Name              string // "", "no", "always", "unless-stopped" or "on-failure"
+	MaximumRetryCount int    // of "on-failure"; 0 is no maximum
+}
+
+// Port is a port of a container that is reached on an address of its host.
+type Port struct {
+	Container uint16
+	Protocol  string // "tcp", "udp" or "sctp"
+	Host      netip.AddrPort
+}
+
+// InspectContainer asks for everything about a container.
+func (c *Client) InspectContainer(ctx context.Context, id string) (ContainerDetails, error) {
+	path, err := join("containers", id, "json")
+	if err != nil {
+		return ContainerDetails{}, err
+	}
+	var answer inspection
+	if err := c.call(ctx, request{method: http.MethodGet, path: path}, &answer); err != nil {
+		return ContainerDetails{}, err
+	}
+	return answer.details(), nil
+}
+
+// inspection is a [ContainerDetails] as the API writes it.
+type inspection struct {
+	ID      string
+	Name    string
+	Image   string
+	Created time.Time
+	Config  struct {
+		Image  string
+		Labels map[string]string
+		Tty    bool
+	}
+	State struct {
+		State
+		Health *struct {
+			Status        string
+			FailingStreak int
+			Log           []struct{ Output string }
+		}
+	}
+	RestartCount int
+	HostConfig   struct {
+		NetworkMode   string
+		RestartPolicy RestartPolicy
+	}
+	NetworkSettings struct {
+		Networks map[string]endpoint
+		Ports    map[string][]struct{ HostIP, HostPort string }
+	}
+}
+
+func (i inspection) details() ContainerDetails {
+	d := ContainerDetails{
+		ID: i.ID, Name: strings.TrimPrefix(i.Name, "/"), Image: i.Config.Image, ImageID: i.Image, Created: i.Created,
+		Labels: i.Config.Labels, TTY: i.Config.Tty, State: i.State.State, RestartCount: i.RestartCount,
+		RestartPolicy: i.HostConfig.RestartPolicy, NetworkMode: i.HostConfig.NetworkMode,
+		Networks: endpoints(i.NetworkSettings.Networks),
+	}
+	// Engines write "none" for a check that was switched off.
+	if h := i.State.Health; h != nil && h.Status != "none" {
+		d.State.Health = Health{Status: h.Status, FailingStreak: h.FailingStreak}
+		if n := len(h.Log); n > 0 {
+			d.State.Health.Output = h.Log[n-1].Output
+		}
+	}
+	for port, bindings := range i.NetworkSettings.Ports {
+		number, protocol, _ := strings.Cut(port, "/")
+		inside, _ := strconv.ParseUint(number, 10, 16)
+		for _, b := range bindings {
+			d.Ports = append(d.Ports, Port{Container: uint16(inside), Protocol: protocol, Host: hostPort(b.HostIP, b.HostPort)})
+		}
+	}
+	return d
+}
+
+// hostPort is the address of a binding; an empty IP means every one.
+func hostPort(ip, port string) netip.AddrPort {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		addr = netip.IPv4Unspecified()
+	}
+	number, _ := strconv.ParseUint(port, 10, 16)
+	return netip.AddrPortFrom(addr, uint16(number))
+}
+
+// NetworkDetails is a network as an inspection shows it.
+type NetworkDetails struct {
+	Network
+	Options    map[string]string
+	Subnets    []netip.Prefix
+	Containers map[string]string // names of the connected containers, by id
+}
+
+// InspectNetwork asks for everything about a network. Engines allow several networks of one name, so that an id is
+// the surer argument.
+func (c *Client) InspectNetwork(ctx context.Context, id string) (NetworkDetails, error) {
+	path, err := join("networks", id)
+	if err != nil {
+		return NetworkDetails{}, err
+	}
+	var answer struct {
+		Network
+		Options    map[string]string
+		IPAM       struct{ Config []struct{ Subnet string } }
+		Containers map[string]struct{ Name string }
+	}
+	if err := c.call(ctx, request{method: http.MethodGet, path: path}, &answer); err != nil {
+		return NetworkDetails{}, err
+	}
+	details := NetworkDetails{Network: answer.Network, Options: answer.Options, Containers: map[string]string{}}
+	for _, pool := range answer.IPAM.Config {
+		if subnet, err := netip.ParsePrefix(pool.Subnet); err == nil {
+			details.Subnets = append(details.Subnets, subnet)
+		}
+	}
+	for id, container := range answer.Containers {
+		details.Containers[id] = container.Name
+	}
+	return details, nil
+}

@@ -1,0 +1,245 @@
+//go:build linux || darwin
+
+package remote
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sand-boxer/sandboxer/internal/sshtest"
+)
+
+// startAgent runs an ssh-agent and returns its socket.
+func startAgent(t *testing.T, keys ...string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "agent") // socket paths are short
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "s")
+	cmd := exec.Command("ssh-agent", "-D", "-a", socket)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		os.RemoveAll(dir)
+	})
+	eventually(t, "the agent listens", func() bool { _, err := os.Stat(socket); return err == nil })
+	for _, key := range keys {
+		add := exec.Command("ssh-add", "-q", key)
+		add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
+		if out, err := add.CombinedOutput(); err != nil {
+			t.Fatalf("ssh-add: %v: %s", err, out)
+		}
+	}
+	return socket
+}
+
+// encrypt puts a passphrase on a key file, after which only an agent that has
+// it already can use it.
+func encrypt(t *testing.T, file string, format ...string) {
+	t.Helper()
+	args := append([]string{"-q", "-p", "-P", "", "-N", "passphrase", "-f", file}, format...)
+	if out, err := exec.Command("ssh-keygen", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ssh-keygen: %v: %s", err, out)
+	}
+}
+
+func TestRefusedAuthenticationIsTriedOnce(t *testing.T) {
+	t.Parallel()
+	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir()})
+	stranger := sshtest.NewKey(t, "ed25519")
+	cfg := configFor(server)
+	cfg.IdentityFiles = []string{stranger}
+	h := open(t, cfg)
+	var all sync.WaitGroup
+	for range 10 {
+		all.Go(func() {
+			_, err := h.Run(t.Context(), Command{})
+			var refused *AuthError
+			if !errors.As(err, &refused) || Temporary(err) {
+				t.Errorf("got %v, want an AuthError", err)
+				return
+			}
+			if refused.Address != server.Addr || refused.User != server.User || len(refused.Tried) != 1 {
+				t.Errorf("unexpected details: %+v", refused)
+			}
+			for _, want := range []string{stranger, fingerprint(t, publicKeyOf(t, stranger)), server.User + "@" + server.Addr} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("message lacks %s: %v", want, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if _, err := h.Run(t.Context(), Command{}); err == nil {
+		t.Error("let in after all")
+	}
+	if server.Connections() != 1 || server.Logins() != 0 {
+		t.Errorf("%d connections, %d logins; want one and none\n%s", server.Connections(), server.Logins(), server.Log())
+	}
+}
+
+func TestKeysThatAreLetIn(t *testing.T) {
+	t.Parallel()
+	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir()})
+	login := func(t *testing.T, key string, agent string, files ...string) {
+		t.Helper()
+		server.Authorize(key)
+		cfg := configFor(server)
+		cfg.IdentityFiles, cfg.AgentSocket = files, agent
+		mustRun(t, open(t, cfg), Command{Script: ":"})
+	}
+	for _, kind := range []string{"ed25519", "ecdsa", "rsa"} {
+		t.Run(kind+" file", func(t *testing.T) {
+			key := sshtest.NewKey(t, kind)
+			login(t, key, "", key)
+		})
+		t.Run(kind+" in an agent", func(t *testing.T) {
+			key := sshtest.NewKey(t, kind)
+			login(t, key, startAgent(t, key))
+		})
+	}
+	t.Run("second of two files", func(t *testing.T) {
+		key := sshtest.NewKey(t, "ed25519")
+		login(t, key, "", sshtest.NewKey(t, "ed25519"), key)
+	})
+	t.Run("encrypted file, key in the agent", func(t *testing.T) {
+		key := sshtest.NewKey(t, "ed25519")
+		agent := startAgent(t, sshtest.NewKey(t, "ed25519"), key)
+		encrypt(t, key)
+		login(t, key, agent, key)
+	})
+	t.Run("encrypted file of the old format", func(t *testing.T) {
+		key := sshtest.NewKey(t, "rsa")
+		agent := startAgent(t, key)
+		encrypt(t, key, "-m", "PEM")
+		login(t, key, agent, key)
+	})
+	t.Run("public key file, key in the agent", func(t *testing.T) {
+		key := sshtest.NewKey(t, "ed25519")
+		login(t, key, startAgent(t, key), key+".pub")
+	})
+}
+
+func TestRSAKeysDoNotSignWithSHA1(t *testing.T) {
+	t.Parallel()
+	id, err := readIdentity(sshtest.NewKey(t, "rsa"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var k keyring
+	k.add(id.signer, "test")
+	signer, ok := k.signers[0].(ssh.MultiAlgorithmSigner)
+	if !ok || !slices.Equal(signer.Algorithms(), []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256}) {
+		t.Errorf("%T may sign with more than SHA-2", k.signers[0])
+	}
+}
+
+func TestKeysThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir()})
+	encrypted := sshtest.NewKey(t, "ed25519")
+	server.Authorize(encrypted)
+	encrypt(t, encrypted)
+	elsewhere := sshtest.NewKey(t, "ed25519")
+
+	for name, cfg := range map[string]SSHConfig{
+		"encrypted, no agent":            {IdentityFiles: []string{encrypted}},
+		"encrypted, not in the agent":    {IdentityFiles: []string{encrypted}, AgentSocket: startAgent(t, elsewhere)},
+		"encrypted, agent does not run":  {IdentityFiles: []string{encrypted}, AgentSocket: "/not/a/socket"},
+		"public key, not in the agent":   {IdentityFiles: []string{encrypted + ".pub"}},
+		"encrypted, beside a usable one": {IdentityFiles: []string{elsewhere, encrypted}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.Address, cfg.User, cfg.KnownHosts = server.Addr, server.User, []string{server.KnownHosts}
+			_, err := open(t, cfg).Run(t.Context(), Command{})
+			var auth *AuthError
+			if !errors.As(err, &auth) || !strings.Contains(err.Error(), cfg.IdentityFiles[len(cfg.IdentityFiles)-1]) || !strings.Contains(err.Error(), "ssh-add") {
+				t.Errorf("got %v, want an AuthError that names the file and says what to do", err)
+			}
+		})
+	}
+	if server.Connections() != 0 {
+		t.Error("a connection was made for nothing")
+	}
+
+	garbage := filepath.Join(t.TempDir(), "garbage")
+	if err := os.WriteFile(garbage, []byte("not a key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{garbage, "/no/such/key"} {
+		cfg := configFor(server)
+		cfg.IdentityFiles = []string{file}
+		if _, err := SSH(cfg); err == nil || !strings.Contains(err.Error(), file) {
+			t.Errorf("identity file %s: %v", file, err)
+		}
+	}
+}
+
+func TestAgentWithTooManyKeys(t *testing.T) {
+	t.Parallel()
+	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir()})
+	var keys []string
+	for range 7 {
+		keys = append(keys, sshtest.NewKey(t, "ed25519"))
+	}
+	cfg := configFor(server)
+	cfg.IdentityFiles, cfg.AgentSocket = nil, startAgent(t, append(keys, server.IdentityFile)...)
+	_, err := open(t, cfg).Run(t.Context(), Command{})
+	var auth *AuthError
+	if !errors.As(err, &auth) || !strings.Contains(err.Error(), "oo many authentication failures") {
+		t.Errorf("got %v, want an AuthError that tells of too many failures", err)
+	}
+	// Naming the key offers no other.
+	cfg.IdentityFiles = []string{server.IdentityFile + ".pub"}
+	mustRun(t, open(t, cfg), Command{Script: ":"})
+}
+
+// TestDefaultKeys is not parallel: it moves the home directory.
+func TestDefaultKeys(t *testing.T) {
+	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir()})
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("SSH_AUTH_SOCK", "")
+	dir := filepath.Join(home, ".ssh")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cfg := configFor(server)
+	cfg.IdentityFiles, cfg.KnownHosts = nil, nil
+
+	var key *HostKeyError
+	var auth *AuthError
+	if _, err := open(t, cfg).Run(t.Context(), Command{}); !errors.As(err, &auth) || !strings.Contains(err.Error(), "no key to offer") {
+		t.Errorf("without any key: %v", err)
+	}
+	move(t, server.IdentityFile, filepath.Join(dir, "id_ed25519"))
+	if _, err := open(t, cfg).Run(t.Context(), Command{}); !errors.As(err, &key) || key.Kind != HostKeyUnknown {
+		t.Errorf("without a known_hosts file: %v", err)
+	}
+	move(t, server.KnownHosts, filepath.Join(dir, "known_hosts"))
+	mustRun(t, open(t, cfg), Command{Script: ":"})
+
+	encrypt(t, filepath.Join(dir, "id_ed25519"))
+	if _, err := open(t, cfg).Run(t.Context(), Command{}); !errors.As(err, &auth) || !strings.Contains(err.Error(), filepath.Join(dir, "id_ed25519")+" (not offered: encrypted") {
+		t.Errorf("with an encrypted key: %v", err)
+	}
+}
+
+func move(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,94 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+)
+
+// dialExec makes p a connection to cmd's script. It takes over p.
+func dialExec(ctx context.Context, p process, cmd Command) (net.Conn, error) {
+	nonce := newNonce()
+	text, err := encode(formRaw, nonce, cmd)
+	if err != nil {
+		p.kill()
+		return nil, err
+	}
+	e := &execStream{process: p, complaint: &tail{limit: maxStderr}}
+	out, errs := newFrame(nonce, &e.early), newFrame(nonce, e.complaint)
+	go io.Copy(errs, p.stderr())
+	begun := make(chan error, 1)
+	go func() { begun <- e.begin(text, out) }()
+	select {
+	case err := <-begun:
+		if err != nil {
+			defer p.kill()
+			return nil, explain(p, out, &errs.noise)
+		}
+		return newConn(e, execAddr{}, execAddr{}), nil
+	case <-ctx.Done():
+		p.kill()
+		return nil, fmt.Errorf("start a script: %w", ended(ctx))
+	}
+}
+
+// An execStream is a process from the begin of its raw script on.
+type execStream struct {
+	process
+	early     bytes.Buffer // output that came together with the begin marker
+	complaint *tail        // what the script said on standard error
+}
+
+// begin sends the script and skips what the login shell says before it.
+func (e *execStream) begin(text io.Reader, out *frame) error {
+	if _, err := io.Copy(e.process, text); err != nil {
+		return err
+	}
+	buf := make([]byte, 4<<10)
+	for !out.begun {
+		n, err := e.process.Read(buf)
+		out.Write(buf[:n])
+		if err != nil && !out.begun {
+			return err
+		}
+	}
+	e.early.Write(out.held)
+	return nil
+}
+
+// Read returns an error in place of the end of a script that failed.
+func (e *execStream) Read(p []byte) (int, error) {
+	if e.early.Len() > 0 {
+		return e.early.Read(p)
+	}
+	n, err := e.process.Read(p)
+	if err == io.EOF {
+		err = e.end()
+	}
+	return n, err
+}
+
+func (e *execStream) end() error {
+	select {
+	case <-e.gone():
+	case <-time.After(statusWait):
+		return io.EOF // it closed its output and goes on
+	}
+	code, err := e.status()
+	switch {
+	case err != nil:
+		return err
+	case code == 0:
+		return io.EOF
+	}
+	return fmt.Errorf("script ended with status %d: %s", code, strings.TrimSpace(string(e.complaint.bytes())))
+}
+
+type execAddr struct{}
+
+func (execAddr) Network() string { return "exec" }
+func (execAddr) String() string  { return "exec" }

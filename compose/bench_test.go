@@ -1,0 +1,68 @@
+package compose_test
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// BenchmarkAgainstPlainCompose times create→ready and destroy of the demo
+// repository beside plain docker compose up --wait and down on the same host,
+// in turn, and reports the ratios. "cold" removes the built images on both
+// sides between rounds; "warm" lets plain compose keep its images, which a
+// sandbox never does: it leaves nothing.
+//
+//	go test ./compose -run '^$' -bench Plain -benchtime 5x
+func BenchmarkAgainstPlainCompose(b *testing.B) {
+	requireEngine(b)
+	repo := demoRepo(b)
+	for _, mode := range []struct {
+		name string
+		down []string
+	}{{"cold", []string{"down", "-v", "--rmi", "all"}}, {"warm", []string{"down", "-v"}}} {
+		b.Run(mode.name, func(b *testing.B) {
+			r := localRig(b)
+			plain := plainCompose{file: filepath.Join(repo, "e2e/compose.yaml"), project: "plainbench"}
+			b.Cleanup(func() { plain.run(b, "down", "-v", "--rmi", "all") })
+			if mode.name == "warm" {
+				plain.run(b, "build")
+			}
+			var create, destroy, up, down time.Duration
+			for b.Loop() {
+				start := time.Now()
+				s, err := r.Create(b.Context(), request(repo))
+				if err != nil {
+					b.Fatalf("%v\n%s", err, logOf(err))
+				}
+				create += time.Since(start)
+				start = time.Now()
+				r.destroy(b, s.ID)
+				destroy += time.Since(start)
+				up += plain.run(b, "up", "-d", "--wait")
+				down += plain.run(b, mode.down...)
+			}
+			n := float64(b.N)
+			b.ReportMetric(create.Seconds()/n, "create-s")
+			b.ReportMetric(up.Seconds()/n, "up-s")
+			b.ReportMetric(create.Seconds()/up.Seconds(), "create/up")
+			b.ReportMetric(destroy.Seconds()/n, "destroy-s")
+			b.ReportMetric(down.Seconds()/n, "down-s")
+			b.ReportMetric(destroy.Seconds()/down.Seconds(), "destroy/down")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+type plainCompose struct{ file, project string }
+
+func (p plainCompose) run(b *testing.B, args ...string) time.Duration {
+	b.Helper()
+	start := time.Now()
+	cmd := exec.Command("docker", append([]string{"compose", "-p", p.project, "-f", p.file}, args...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatal(fmt.Errorf("docker compose %v: %w: %s", args, err, out))
+	}
+	return time.Since(start)
+}

@@ -1,0 +1,74 @@
+package compose_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose"
+	"github.com/sand-boxer/sandboxer/extensiontest"
+	"github.com/sand-boxer/sandboxer/internal/sshtest"
+)
+
+// TestConformance runs the kit that every extension must pass, on the real
+// engine, on this machine and through a real OpenSSH server.
+func TestConformance(t *testing.T) {
+	requireEngine(t)
+	t.Run("local", func(t *testing.T) {
+		conform(t, compose.HostConfig{Name: "here", Address: "local:", Root: filepath.Join(t.TempDir(), "host")})
+	})
+	t.Run("ssh", func(t *testing.T) {
+		server := sshtest.Start(t, sshtest.Options{})
+		conform(t, sshHost(t, server, server.Addr))
+	})
+}
+
+func conform(t *testing.T, host compose.HostConfig) {
+	repo := repository(t, map[string]string{"compose.yaml": `
+services:
+  web:
+    build: .
+    command: [serve, "8080", hello]
+    ports: ["18081:8080"]
+    volumes: ["data:/data"]
+volumes: {data: {}}
+`})
+	host.CacheTTL = sandboxer.Duration(time.Hour) // the kit makes many of the same tree
+	r := &rig{root: host.Root}
+	extensiontest.Run(t, extensiontest.Harness{
+		New: func() (sandboxer.Extension, error) {
+			return compose.New(compose.Config{Hosts: []compose.HostConfig{host}})
+		},
+		Request: sandboxer.ProvisionRequest{
+			Host: host.Name, Profile: conformanceProfile(), Inputs: map[string]string{"repo": repo},
+			Consumer:  sandboxer.Consumer{Project: "kit", ActorType: sandboxer.ActorAutomation, Actor: "go-test"},
+			CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
+		},
+		Leftovers: func(_ context.Context, id string) ([]string, error) { return r.leftovers(id), nil },
+		Invalid:   invalidRequests(t, host.Name, repo),
+		Dial:      &extensiontest.Target{Service: "web", Port: 8080},
+	})
+}
+
+func conformanceProfile() sandboxer.Profile {
+	return sandboxer.Profile{
+		ID: "profile.kit", Extension: compose.ID, Isolation: sandboxer.IsolationContainer,
+		Network: sandboxer.Network{Egress: sandboxer.EgressDeny}, Workspace: sandboxer.Workspace{Mode: sandboxer.WorkspaceUpload},
+		TTL: sandboxer.Duration(time.Hour), MaxTTL: sandboxer.Duration(time.Hour),
+		Bounds: sandboxer.Bounds{Provision: sandboxer.DefaultProvisionBound, Ready: sandboxer.DefaultReadyBound, Teardown: sandboxer.DefaultTeardownBound},
+	}
+}
+
+// invalidRequests can never be served.
+func invalidRequests(t *testing.T, host, repo string) []sandboxer.ProvisionRequest {
+	base := sandboxer.ProvisionRequest{Host: host, Profile: conformanceProfile(), Inputs: map[string]string{"repo": repo}, ExpiresAt: time.Now().Add(time.Hour)}
+	gvisor, allowlist, secrets := base, base, base
+	gvisor.Profile.Isolation = sandboxer.IsolationGVisor
+	allowlist.Profile.Network.Egress = sandboxer.EgressAllowlist
+	secrets.Profile.Setup.SecretRefs = []string{"TOKEN"}
+	privileged := base
+	privileged.Inputs = map[string]string{"repo": repository(t, map[string]string{"compose.yaml": "services: {web: {build: ., privileged: true}}\n"})}
+	return []sandboxer.ProvisionRequest{gvisor, allowlist, secrets, privileged}
+}

@@ -1,0 +1,290 @@
+package compose
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose/internal/admission"
+	"github.com/sand-boxer/sandboxer/compose/internal/host"
+)
+
+// memory is what the extension remembers of a sandbox: in the handle, and on
+// the host as plan.json for whoever has only the id.
+type memory struct {
+	Schema   int                     `json:"schema"`
+	Services []serviceMemory         `json:"services"`
+	Networks map[string]netip.Prefix `json:"networks"`
+	Egress   sandboxer.Egress        `json:"egress"`
+	Limits   sandboxer.Resources     `json:"limits"`
+	Expose   []sandboxer.Expose      `json:"expose,omitempty"`
+}
+
+type serviceMemory struct {
+	Name      string           `json:"name"`
+	Replicas  int              `json:"replicas"`
+	OneShot   bool             `json:"one_shot,omitempty"`
+	HasHealth bool             `json:"has_health,omitempty"`
+	Ports     []sandboxer.Port `json:"ports,omitempty"`
+}
+
+// meta is what the host keeps to describe a sandbox to a client that lost its store.
+type meta struct {
+	Schema     int                `json:"schema"`
+	ID         string             `json:"id"`
+	Generation int                `json:"generation"`
+	Profile    string             `json:"profile"`
+	Consumer   sandboxer.Consumer `json:"consumer"`
+	CreatedAt  time.Time          `json:"created_at"`
+}
+
+// project is the compose project of a sandbox.
+func project(id string) string { return "sbx-" + id }
+
+// Provision implements [sandboxer.Extension].
+func (x *Extension) Provision(ctx context.Context, req sandboxer.ProvisionRequest) (sandboxer.Handle, error) {
+	h := sandboxer.Handle{SandboxID: req.SandboxID, Generation: req.Generation, Host: req.Host}
+	m, err := x.machine(req.Host)
+	if err != nil {
+		return h, err
+	}
+	if !sandboxer.ValidID(req.SandboxID) {
+		return h, fmt.Errorf("%w: %q is not a sandbox id", sandboxer.ErrInvalid, req.SandboxID)
+	}
+	d, err := x.draft(ctx, req)
+	if err != nil {
+		return h, err
+	}
+	defer d.close()
+	if d.admission.Verdict == sandboxer.Deny {
+		return h, &sandboxer.AdmissionError{Admission: d.admission}
+	}
+	p := &provisioning{Machine: m, req: req, draft: d, pool: x.configs[req.Host].pool(), source: source(req.Inputs[inputRepo])}
+	mem, err := p.run(ctx)
+	if err != nil {
+		return h, err
+	}
+	h.State, err = json.Marshal(mem)
+	return h, err
+}
+
+// source names where a tree comes from, so that the next upload of it sends
+// only what changed. It is a digest: the host learns no path.
+func source(dir string) string {
+	abs, _ := filepath.Abs(dir)
+	name, _ := os.Hostname()
+	sum := sha256.Sum256([]byte(name + "\x00" + abs))
+	return hex.EncodeToString(sum[:8])
+}
+
+type provisioning struct {
+	*host.Machine
+	req    sandboxer.ProvisionRequest
+	draft  *draft
+	pool   netip.Prefix
+	source string
+}
+
+// preparations bounds how often the preparation is done again because
+// another sandbox was faster.
+const preparations = 10
+
+func (p *provisioning) run(ctx context.Context) (*memory, error) {
+	if _, err := p.Probe(ctx); err != nil {
+		return nil, err
+	}
+	for try := 1; ; try++ {
+		reserved, err := p.reserve(ctx)
+		if err != nil {
+			return nil, err
+		}
+		mem, err := p.prepareAndRun(ctx, reserved)
+		again := errors.Is(err, host.ErrSubnetTaken) || errors.Is(err, host.ErrTreeGone)
+		if !again || try == preparations {
+			return mem, err
+		}
+	}
+}
+
+func (p *provisioning) reserve(ctx context.Context) (*host.Reserved, error) {
+	p.stage(ctx, "reserve", "")
+	record, err := json.Marshal(meta{
+		Schema: 1, ID: p.req.SandboxID, Generation: p.req.Generation, Profile: p.req.Profile.ID,
+		Consumer: p.req.Consumer, CreatedAt: p.req.CreatedAt,
+	})
+	if err != nil {
+		return nil, err
+	}
+	reserved, err := p.Reserve(ctx, host.Reservation{
+		ID: p.req.SandboxID, Generation: p.req.Generation, Attempt: rand.Text(), Expires: p.req.ExpiresAt,
+		DiskBytes: max(int64(p.req.Profile.Resources.Disk), 3*p.draft.tree.Bytes()+64<<20),
+		Tree:      p.draft.tree.Digest(), Source: p.source, Meta: record,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if reserved.Tree != p.draft.tree.Digest() && len(reserved.Networks) == 0 {
+		return nil, sandboxer.WithHint(fmt.Errorf("%w: the working tree changed since the create that is resumed", sandboxer.ErrConflict), "destroy the sandbox and create a new one")
+	}
+	return reserved, nil
+}
+
+// prepareAndRun uploads what is missing, places the canonical file and runs
+// the job to its end.
+func (p *provisioning) prepareAndRun(ctx context.Context, r *host.Reserved) (*memory, error) {
+	if err := p.upload(ctx, r); err != nil {
+		return nil, err
+	}
+	networks, err := p.networks(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	mem := p.memory(networks)
+	job, err := p.job(r, mem)
+	if err != nil {
+		return nil, err
+	}
+	err = p.Run(ctx, r, job, &jobOutput{ctx: ctx})
+	var stage *sandboxer.StageError
+	if errors.As(err, &stage) && stage.Stage == "up" {
+		err = p.explain(ctx, mem, err)
+	}
+	return mem, err
+}
+
+func (p *provisioning) upload(ctx context.Context, r *host.Reserved) error {
+	if len(r.Networks) > 0 { // placed before: the tree is in use already
+		return nil
+	}
+	if r.Cached {
+		p.stage(ctx, "upload", "the host has this tree already")
+		return nil
+	}
+	total := p.draft.tree.Bytes()
+	err := p.Upload(ctx, r, p.draft.tree, fmt.Sprintf("%d:%d", max(0, os.Getuid()), max(0, os.Getgid())), p.source, func(sent int64) {
+		sandboxer.ReportProgress(ctx, sandboxer.Progress{Stage: "upload", Done: sent, Total: total, Unit: "bytes"})
+	})
+	if err == nil {
+		r.Cached = true
+	}
+	return err
+}
+
+// networks keeps what an earlier try claimed and otherwise picks free subnets.
+func (p *provisioning) networks(ctx context.Context, r *host.Reserved) (map[string]netip.Prefix, error) {
+	if len(r.Networks) > 0 {
+		return r.Networks, nil
+	}
+	taken, err := p.engineSubnets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[string]int{}
+	for _, n := range p.draft.plan.Networks {
+		wanted[n.Key] = n.Containers
+	}
+	return allocate(p.pool, wanted, append(taken, r.Taken...))
+}
+
+func (p *provisioning) memory(networks map[string]netip.Prefix) *memory {
+	mem := &memory{Schema: 1, Networks: networks, Egress: p.req.Profile.Network.Egress, Limits: p.req.Profile.Resources, Expose: p.req.Profile.Expose}
+	for _, s := range p.draft.plan.Services {
+		mem.Services = append(mem.Services, serviceMemory{Name: s.Name, Replicas: s.Replicas, OneShot: s.OneShot, HasHealth: s.HasHealthcheck, Ports: ports(s.Ports)})
+	}
+	return mem
+}
+
+func ports(in []admission.Port) []sandboxer.Port {
+	var out []sandboxer.Port
+	for _, p := range in {
+		out = append(out, sandboxer.Port{Port: p.Target, Protocol: p.Protocol, Published: p.Published, Name: p.Name})
+	}
+	return out
+}
+
+// job renders the canonical file and everything beside it.
+func (p *provisioning) job(r *host.Reserved, mem *memory) (host.Job, error) {
+	plan := p.draft.plan
+	canonical, err := plan.Render(admission.Placement{
+		Project: project(p.req.SandboxID), Workdir: r.Dir() + "/src", PinDir: r.Dir() + "/pins",
+		Labels: p.labels(r), ImagePrefix: "sandboxer.local/" + p.req.SandboxID, Subnets: mem.Networks,
+	})
+	if err != nil {
+		return host.Job{}, err
+	}
+	facts, err := json.Marshal(mem)
+	if err != nil {
+		return host.Job{}, err
+	}
+	job := host.Job{
+		Project: project(p.req.SandboxID), Build: plan.Build, Bound: p.req.Profile.Bounds.Provision.Std(), Networks: mem.Networks, Mkdirs: plan.Mkdirs,
+		Files: []host.File{{Path: "compose.yaml", Mode: 0o600, Data: canonical}, {Path: "plan.json", Mode: 0o600, Data: facts}},
+	}
+	for _, s := range plan.Services {
+		if !s.Built {
+			job.Images = append(job.Images, [2]string{s.Name, s.Image})
+		}
+	}
+	for _, pin := range plan.Pins {
+		job.Files = append(job.Files, host.File{Path: "pins/" + pin.Name, Mode: int64(pin.Mode), Data: pin.Data})
+	}
+	return job, nil
+}
+
+// labels stand on every object of the sandbox: whose it is can be read from
+// the engine alone.
+func (p *provisioning) labels(r *host.Reserved) map[string]string {
+	c := p.req.Consumer
+	labels := map[string]string{
+		host.LabelID: p.req.SandboxID, host.LabelRoot: r.RootID,
+		"dev.sandboxer.generation": fmt.Sprint(p.req.Generation), "dev.sandboxer.profile": p.req.Profile.ID,
+		"dev.sandboxer.project": c.Project, "dev.sandboxer.actor-type": string(c.ActorType), "dev.sandboxer.actor": c.Actor,
+		"dev.sandboxer.created": p.req.CreatedAt.Format(time.RFC3339),
+	}
+	if c.Run != "" {
+		labels["dev.sandboxer.run"] = c.Run
+	}
+	return labels
+}
+
+func (p *provisioning) stage(ctx context.Context, stage, message string) {
+	sandboxer.ReportProgress(ctx, sandboxer.Progress{Stage: stage, Message: message})
+}
+
+// jobOutput turns the job's output into progress.
+type jobOutput struct {
+	ctx   context.Context
+	stage string
+	line  strings.Builder
+}
+
+func (o *jobOutput) Write(b []byte) (int, error) {
+	for _, c := range b {
+		if c != '\n' && c != '\r' {
+			o.line.WriteByte(c)
+			continue
+		}
+		o.report(strings.TrimSpace(o.line.String()))
+		o.line.Reset()
+	}
+	return len(b), nil
+}
+
+func (o *jobOutput) report(line string) {
+	if stage, ok := strings.CutPrefix(line, "::stage "); ok {
+		o.stage, line = stage, ""
+	} else if line == "" {
+		return
+	}
+	sandboxer.ReportProgress(o.ctx, sandboxer.Progress{Stage: o.stage, Message: line})
+}

@@ -1,0 +1,394 @@
+package compose
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose/internal/engine"
+	"github.com/sand-boxer/sandboxer/compose/internal/host"
+)
+
+const (
+	// settled is how long a service without a health check must have run to
+	// count as up: compose calls one that dies after two seconds up as well.
+	settled = time.Second
+	// crashLoop is the number of restarts after which a service is given up.
+	crashLoop = 3
+	// pollAtLeast is how often services are looked at when no event says to.
+	pollAtLeast = 500 * time.Millisecond
+)
+
+// WaitReady implements [sandboxer.Extension]. It never asks compose: its
+// --wait fails good one-shots and passes crash loops. A service is ready when
+// every replica is healthy, or, without a health check, has run for a second
+// without restarting; a one-shot when it ended with 0.
+func (x *Extension) WaitReady(ctx context.Context, h sandboxer.Handle) (sandboxer.Readiness, error) {
+	m, err := x.machine(h.Host)
+	if err != nil {
+		return sandboxer.Readiness{}, err
+	}
+	mem, sight, err := recall(ctx, m, h)
+	if err != nil {
+		return sandboxer.Readiness{}, err
+	}
+	w := &watch{machine: m, id: h.SandboxID, memory: mem}
+	services, err := w.untilReady(ctx)
+	if err != nil {
+		return sandboxer.Readiness{}, err
+	}
+	if err := w.untilExposed(ctx); err != nil {
+		return sandboxer.Readiness{}, err
+	}
+	controls, err := w.controls(ctx)
+	if err != nil {
+		return sandboxer.Readiness{}, err
+	}
+	return sandboxer.Readiness{Controls: controls, Reachability: sandboxer.Reachability{
+		Address: x.configs[h.Host].Address, Project: project(h.SandboxID),
+		Workdir: sight.Root + "/sb/" + h.SandboxID + "/src", Services: services,
+	}}, nil
+}
+
+// recall reads what was placed on the host for the sandbox. The host's copy
+// counts: the handle may be from before a crash.
+func recall(ctx context.Context, m *host.Machine, h sandboxer.Handle) (*memory, *host.Sight, error) {
+	sight, err := m.Look(ctx, h.SandboxID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !sight.Present || len(sight.Plan) == 0 {
+		return nil, nil, fmt.Errorf("sandbox %s on %s: %w", h.SandboxID, h.Host, sandboxer.ErrNotFound)
+	}
+	mem := new(memory)
+	if err := json.Unmarshal(sight.Plan, mem); err != nil {
+		return nil, nil, fmt.Errorf("the host's record of %s: %w", h.SandboxID, err)
+	}
+	return mem, sight, nil
+}
+
+// A watch looks at the containers of one sandbox.
+type watch struct {
+	machine *host.Machine
+	id      string
+	memory  *memory
+}
+
+// untilReady looks until every service is ready, one failed for good, or ctx ended.
+func (w *watch) untilReady(ctx context.Context) ([]sandboxer.Service, error) {
+	wake, stop, err := w.events(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	var last *sandboxer.NotReadyError
+	for {
+		services, waiting, err := w.look(ctx)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return nil, w.timedOut(ctx, last)
+		case err != nil:
+			return nil, err
+		case waiting == nil:
+			return services, nil
+		}
+		if last == nil || *last != *waiting {
+			sandboxer.ReportProgress(ctx, sandboxer.Progress{Stage: "ready", Message: fmt.Sprintf("waiting for %s: %s", waiting.Service, waiting.State)})
+		}
+		last = waiting
+		select {
+		case <-wake:
+		case <-time.After(pollAtLeast):
+		case <-ctx.Done():
+			return nil, w.timedOut(ctx, last)
+		}
+	}
+}
+
+// timedOut says which service kept the sandbox from being ready when ctx ended.
+func (w *watch) timedOut(ctx context.Context, last *sandboxer.NotReadyError) error {
+	if last == nil || errors.Is(context.Cause(ctx), context.Canceled) {
+		return context.Cause(ctx)
+	}
+	last.TimedOut = true
+	w.addLog(context.WithoutCancel(ctx), last)
+	return fmt.Errorf("%w: %w", last, context.Cause(ctx))
+}
+
+// events wakes at every event of the sandbox's containers. The stream may
+// break; then the regular look is all there is.
+func (w *watch) events(ctx context.Context) (<-chan struct{}, context.CancelFunc, error) {
+	eng, err := w.machine.Engine(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	wake, done := make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, err := range eng.Events(ctx, engine.EventFilter{Labels: []string{host.LabelID + "=" + w.id}, Kinds: []engine.Kind{engine.KindContainer}}) {
+			if err != nil {
+				return
+			}
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return wake, func() { cancel(); <-done }, nil
+}
+
+// look inspects every container once. waiting is the first service that is
+// not ready yet, nil when all are; a service that failed for good is an error.
+func (w *watch) look(ctx context.Context) (services []sandboxer.Service, waiting *sandboxer.NotReadyError, err error) {
+	byService, err := w.containers(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range w.memory.Services {
+		seen := sandboxer.Service{Name: s.Name, Ports: s.Ports}
+		up := 0
+		for _, c := range byService[s.Name] {
+			state, verdict := judge(s, c)
+			seen.Containers, seen.State = append(seen.Containers, c.Name), state
+			switch verdict {
+			case failed:
+				e := &sandboxer.NotReadyError{Service: s.Name, State: state}
+				w.addLog(ctx, e)
+				return nil, nil, e
+			case ready:
+				up++
+			case pending:
+				waiting = cmp.Or(waiting, &sandboxer.NotReadyError{Service: s.Name, State: state})
+			}
+		}
+		if missing := s.Replicas - up; missing > 0 && waiting == nil {
+			waiting = &sandboxer.NotReadyError{Service: s.Name, State: fmt.Sprintf("missing %d of %d containers", missing, s.Replicas)}
+		}
+		services = append(services, seen)
+	}
+	return services, waiting, nil
+}
+
+// containers inspects the sandbox's containers, by service, in order of name.
+func (w *watch) containers(ctx context.Context) (map[string][]engine.ContainerDetails, error) {
+	eng, err := w.machine.Engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := eng.Containers(ctx, host.LabelID+"="+w.id)
+	if err != nil {
+		return nil, host.Classify(err)
+	}
+	slices.SortFunc(list, func(a, b engine.Container) int { return strings.Compare(a.Name, b.Name) })
+	out := map[string][]engine.ContainerDetails{}
+	for _, c := range list {
+		service := c.Labels["com.docker.compose.service"]
+		if service == "" || c.Labels["com.docker.compose.oneoff"] == "True" {
+			continue
+		}
+		details, err := eng.InspectContainer(ctx, c.ID)
+		if engine.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, host.Classify(err)
+		}
+		out[service] = append(out[service], details)
+	}
+	return out, nil
+}
+
+type verdict int
+
+const (
+	pending verdict = iota
+	ready
+	failed
+)
+
+// judge says what a container is doing and what that means for its service.
+func judge(s serviceMemory, c engine.ContainerDetails) (state string, v verdict) {
+	restarts := ""
+	if c.RestartCount > 0 {
+		restarts = fmt.Sprintf(" after %d restarts", c.RestartCount)
+	}
+	switch st := c.State; {
+	case st.OOMKilled && !st.Running:
+		return "out of memory" + restarts, failed
+	case c.RestartCount >= crashLoop:
+		return fmt.Sprintf("crashing: exit code %d%s", st.ExitCode, restarts), failed
+	case st.Status == "exited" && st.ExitCode == 0 && (s.OneShot || !restartsAlways(c)):
+		return "completed", ready
+	case st.Status == "exited" && !restartsOnFailure(c), st.Status == "dead":
+		return fmt.Sprintf("exited with code %d%s", st.ExitCode, restarts), failed
+	case st.Status == "created" && st.Error != "":
+		return "not started: " + st.Error, failed
+	case st.Status != "running":
+		return st.Status + restarts, pending
+	case s.OneShot:
+		return "running", pending
+	case st.Health.Status == "unhealthy":
+		return "unhealthy: " + orUnsaid(lastLine(st.Health.Output)), failed
+	case st.Health.Status == "healthy":
+		return "healthy", ready
+	case st.Health.Status != "":
+		return "running, health " + st.Health.Status, pending
+	case time.Since(st.StartedAt) < settled:
+		return "just started" + restarts, pending
+	}
+	return "running" + restarts, ready
+}
+
+func restartsAlways(c engine.ContainerDetails) bool {
+	return c.RestartPolicy.Name == "always" || c.RestartPolicy.Name == "unless-stopped"
+}
+
+func restartsOnFailure(c engine.ContainerDetails) bool {
+	return restartsAlways(c) || c.RestartPolicy.Name == "on-failure" && (c.RestartPolicy.MaximumRetryCount == 0 || c.RestartCount < c.RestartPolicy.MaximumRetryCount)
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+func orUnsaid(s string) string { return cmp.Or(s, "its check says nothing") }
+
+// logLines is how much of a failing service's log an error carries.
+const logLines = 50
+
+// addLog fetches the end of the service's log; without one the state has to do.
+func (w *watch) addLog(ctx context.Context, e *sandboxer.NotReadyError) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	byService, err := w.containers(ctx)
+	if err != nil {
+		return
+	}
+	eng, err := w.machine.Engine(ctx)
+	if err != nil {
+		return
+	}
+	var b bytes.Buffer
+	for _, c := range byService[e.Service] {
+		if logs, err := eng.Logs(ctx, c.ID, engine.LogOptions{Tail: logLines}); err == nil {
+			_, _ = io.Copy(&b, io.LimitReader(logs, 16<<10))
+			_ = logs.Close()
+		}
+	}
+	e.Log = b.String()
+}
+
+// untilExposed waits until every port that the profile relies on accepts a connection.
+func (w *watch) untilExposed(ctx context.Context) error {
+	for _, e := range w.memory.Expose {
+		for {
+			conn, err := w.machine.Dial(ctx, w.id, e.Service, uint16(e.Port))
+			if err == nil {
+				_ = conn.Close()
+				break
+			}
+			select {
+			case <-time.After(pollAtLeast):
+			case <-ctx.Done():
+				return fmt.Errorf("%w: %w", &sandboxer.NotReadyError{Service: e.Service, State: fmt.Sprintf("not accepting connections on port %d: %v", e.Port, err), TimedOut: true}, context.Cause(ctx))
+			}
+		}
+	}
+	return nil
+}
+
+// controls checks what the engine really made of the profile's promises.
+func (w *watch) controls(ctx context.Context) ([]sandboxer.Control, error) {
+	eng, err := w.machine.Engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	networks, err := eng.Networks(ctx, host.LabelID+"="+w.id)
+	if err != nil {
+		return nil, host.Classify(err)
+	}
+	egress := sandboxer.Control{Name: "network.egress", Level: sandboxer.Enforced}
+	egress.Detail = fmt.Sprintf("%d internal networks without a host address, names outside do not resolve", len(networks))
+	if w.memory.Egress == sandboxer.EgressAllow {
+		egress.Detail = "allowed by the profile"
+	}
+	for _, n := range networks {
+		details, err := eng.InspectNetwork(ctx, n.ID)
+		if err != nil {
+			return nil, host.Classify(err)
+		}
+		open := !details.Internal || details.Options["com.docker.network.bridge.inhibit_ipv4"] != "true"
+		if w.memory.Egress == sandboxer.EgressDeny && open {
+			return nil, fmt.Errorf("network %s is open though egress is denied: %w", n.Name, sandboxer.ErrUnsupported)
+		}
+	}
+	published, err := w.published(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(published) > 0 {
+		return nil, fmt.Errorf("ports %v are published on the host: %w", published, sandboxer.ErrUnsupported)
+	}
+	disk := sandboxer.Control{Name: "resources.disk", Level: sandboxer.Advisory, Detail: "free space was checked before creation; nothing limits it afterwards"}
+	return []sandboxer.Control{
+		egress,
+		{Name: "network.published", Level: sandboxer.Enforced, Detail: "no port is published on the host"},
+		{Name: "resources.memory", Level: sandboxer.Enforced, Detail: "capped per container"},
+		{Name: "resources.pids", Level: sandboxer.Enforced, Detail: "capped per container"},
+		{Name: "resources.cpus", Level: sandboxer.Enforced, Detail: "capped per container"},
+		disk,
+	}, nil
+}
+
+func (w *watch) published(ctx context.Context) ([]string, error) {
+	byService, err := w.containers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, containers := range byService {
+		for _, c := range containers {
+			for _, p := range c.Ports {
+				if p.Host.IsValid() {
+					out = append(out, p.Host.String()+"->"+strconv.Itoa(int(p.Container)))
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// explain looks for the service behind a failed start: compose only says that
+// one did not start.
+func (p *provisioning) explain(ctx context.Context, mem *memory, cause error) error {
+	w := &watch{machine: p.Machine, id: p.req.SandboxID, memory: mem}
+	_, _, err := w.look(ctx)
+	var notReady *sandboxer.NotReadyError
+	if errors.As(err, &notReady) {
+		return fmt.Errorf("%w (%w)", notReady, cause)
+	}
+	return cause
+}
+
+// engineSubnets lists the subnets that the host's engine uses already.
+func (p *provisioning) engineSubnets(ctx context.Context) ([]netip.Prefix, error) {
+	eng, err := p.Engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	subnets, err := eng.Subnets(ctx)
+	return subnets, host.Classify(err)
+}

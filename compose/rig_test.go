@@ -1,0 +1,272 @@
+package compose_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose"
+	"github.com/sand-boxer/sandboxer/internal/sshtest"
+	"github.com/sand-boxer/sandboxer/profiles"
+)
+
+// requireEngine skips a test where there is no engine with compose, and fails
+// it where one is required.
+func requireEngine(t testing.TB) {
+	t.Helper()
+	out, err := exec.Command("docker", "compose", "version").CombinedOutput()
+	if err == nil {
+		out, err = exec.Command("docker", "info").CombinedOutput()
+	}
+	if err == nil {
+		return
+	}
+	if os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
+		t.Fatalf("the Docker Engine with its compose plugin is required: %v: %s", err, out)
+	}
+	t.Skipf("needs a Docker Engine with its compose plugin: %v", err)
+}
+
+// app is the static program of the tests' sandboxes, compiled once.
+var app = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "app-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "app"), "./testdata/app")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	return os.ReadFile(filepath.Join(dir, "app"))
+})
+
+// repository lays out a working tree: the given files, the program and a
+// Dockerfile that starts it.
+func repository(t testing.TB, files map[string]string) string {
+	t.Helper()
+	program, err := app()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "app"), string(program), 0o755)
+	write(t, filepath.Join(dir, "Dockerfile"), "FROM scratch\nCOPY app /app\nENTRYPOINT [\"/app\"]\n", 0o644)
+	for name, text := range files {
+		write(t, filepath.Join(dir, name), text, 0o644)
+	}
+	return dir
+}
+
+func write(t testing.TB, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// demoRepo is the repository of make demo, its programs compiled.
+func demoRepo(t testing.TB) string {
+	t.Helper()
+	dir, err := filepath.Abs("../testdata/demo-repo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("sh", filepath.Join(dir, "build.sh")).CombinedOutput(); err != nil {
+		t.Fatalf("building the demo repository: %v: %s", err, out)
+	}
+	return dir
+}
+
+// A rig is a client on one host of the test's own.
+type rig struct {
+	*sandboxer.Client
+	ext   *compose.Extension
+	store sandboxer.Store
+	host  compose.HostConfig
+	root  string
+}
+
+// localRig works on this machine, below a root directory of the test's own.
+func localRig(t testing.TB) *rig {
+	t.Helper()
+	requireEngine(t)
+	return newRig(t, compose.HostConfig{Name: "here", Address: "local:", Root: filepath.Join(t.TempDir(), "host")})
+}
+
+// sshRig works through a real OpenSSH server on loopback.
+func sshRig(t testing.TB) (*rig, *sshtest.Server) {
+	t.Helper()
+	requireEngine(t)
+	server := sshtest.Start(t, sshtest.Options{})
+	return newRig(t, sshHost(t, server, server.Addr)), server
+}
+
+func sshHost(t testing.TB, server *sshtest.Server, addr string) compose.HostConfig {
+	return compose.HostConfig{
+		Name: "there", Address: "ssh://" + server.User + "@" + addr, Root: filepath.Join(t.TempDir(), "host"),
+		KnownHosts: []string{server.KnownHostsFor(addr)}, IdentityFiles: []string{server.IdentityFile},
+	}
+}
+
+func newRig(t testing.TB, host compose.HostConfig) *rig {
+	t.Helper()
+	r := &rig{host: host, root: host.Root, store: sandboxer.NewMemoryStore()}
+	r.Client, r.ext = r.another(t)
+	return r
+}
+
+// another is a second process's client over the same store and host.
+func (r *rig) another(t testing.TB) (*sandboxer.Client, *compose.Extension) {
+	t.Helper()
+	ext, err := compose.New(compose.Config{Hosts: []compose.HostConfig{r.host}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := profiles.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: append(known, quick(known[0])), Store: r.store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client, ext
+}
+
+// quick is the reference profile with bounds that suit a failing test.
+func quick(p sandboxer.Profile) sandboxer.Profile {
+	p.ID = "profile.quick"
+	p.Bounds.Ready = sandboxer.Duration(8 * time.Second)
+	return p
+}
+
+func request(repo string) sandboxer.CreateRequest {
+	return sandboxer.CreateRequest{
+		Profile: "profile.compose-e2e", Inputs: map[string]string{"repo": repo},
+		Consumer: sandboxer.Consumer{Project: "tests", ActorType: sandboxer.ActorAutomation, Actor: "go-test"},
+	}
+}
+
+func (r *rig) create(t testing.TB, req sandboxer.CreateRequest) *sandboxer.Sandbox {
+	t.Helper()
+	s, err := r.Create(t.Context(), req)
+	if s != nil {
+		t.Cleanup(func() { r.destroy(t, s.ID) })
+	}
+	if err != nil {
+		t.Fatalf("create: %v\n%s", err, logOf(err))
+	}
+	return s
+}
+
+// destroy removes a sandbox and looks at the engine and the disk itself.
+func (r *rig) destroy(t testing.TB, id string) {
+	t.Helper()
+	if _, err := r.Destroy(context.WithoutCancel(t.Context()), id); err != nil {
+		t.Errorf("destroy: %v", err)
+	}
+	r.assertNothing(t, id)
+}
+
+// assertNothing asks the engine and the file system, not the library.
+func (r *rig) assertNothing(t testing.TB, id string) {
+	t.Helper()
+	for _, left := range r.leftovers(id) {
+		t.Errorf("left of %s: %s", id, left)
+	}
+}
+
+func (r *rig) leftovers(id string) []string {
+	var left []string
+	for _, label := range []string{"dev.sandboxer.id=" + id, "com.docker.compose.project=sbx-" + id} {
+		for _, list := range []string{"container ls -aq", "network ls -q", "volume ls -q", "image ls -aq"} {
+			out, err := exec.Command("docker", append(strings.Fields(list), "--filter", "label="+label)...).CombinedOutput()
+			if err != nil {
+				left = append(left, fmt.Sprintf("cannot ask the engine: %v: %s", err, out))
+			}
+			for _, object := range strings.Fields(string(out)) {
+				left = append(left, list+" "+object+" ("+label+")")
+			}
+		}
+	}
+	_ = filepath.WalkDir(r.root, func(path string, _ os.DirEntry, _ error) error {
+		if strings.Contains(filepath.Base(path), id) {
+			left = append(left, path)
+		}
+		return nil
+	})
+	return left
+}
+
+// assertRootEmpty checks that the host's directory holds no sandbox's files.
+func (r *rig) assertRootEmpty(t testing.TB) {
+	t.Helper()
+	for _, dir := range []string{"sb", "lock", "net", "cache/src"} {
+		entries, err := os.ReadDir(filepath.Join(r.root, dir))
+		if err != nil && !os.IsNotExist(err) {
+			t.Error(err)
+		}
+		for _, e := range entries {
+			t.Errorf("left in the host's directory: %s/%s", dir, e.Name())
+		}
+	}
+}
+
+// get asks a service of a sandbox over a connection of the library's.
+func get(t testing.TB, c *sandboxer.Client, id, service string, port int, path string) string {
+	t.Helper()
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return c.Dial(ctx, id, service, port) },
+	}}
+	resp, err := client.Get("http://" + service + path)
+	if err != nil {
+		t.Fatalf("asking %s of %s: %v", service, id, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+func logOf(err error) string {
+	var stage *sandboxer.StageError
+	var notReady *sandboxer.NotReadyError
+	switch {
+	case errors.As(err, &notReady):
+		return notReady.Log
+	case errors.As(err, &stage):
+		return stage.Log
+	}
+	return ""
+}
+
+func readAll(t testing.TB, r io.ReadCloser) string {
+	t.Helper()
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

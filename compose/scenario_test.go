@@ -1,0 +1,339 @@
+package compose_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+)
+
+// TestCopies brings copies of one repository up at once, on a host with the
+// engine's default settings. The repository has a fixed published port and a
+// container name, so plain compose could not run it twice.
+func TestCopies(t *testing.T) {
+	for _, copies := range []int{2, 20} {
+		t.Run(fmt.Sprint(copies), func(t *testing.T) {
+			if copies > 2 && testing.Short() {
+				t.Skip("many copies take minutes")
+			}
+			r := localRig(t)
+			boxes := r.createAll(t, demoRepo(t), copies)
+			assertNothingPublished(t)
+			answers := map[string]bool{}
+			for _, box := range boxes {
+				var answer struct{ Instance, Greeting string }
+				text := get(t, r.Client, box.ID, "api", 8080, "/")
+				if err := json.Unmarshal([]byte(text), &answer); err != nil || answer.Instance == "" {
+					t.Errorf("%s answered %q: %v", box.ID, text, err)
+				}
+				answers[answer.Instance] = true
+			}
+			if len(answers) != copies {
+				t.Errorf("%d copies gave %d distinct answers", copies, len(answers))
+			}
+			r.destroyAll(t, boxes)
+			r.assertRootEmpty(t)
+		})
+	}
+}
+
+func (r *rig) createAll(t *testing.T, repo string, copies int) []*sandboxer.Sandbox {
+	t.Helper()
+	boxes, errs := make([]*sandboxer.Sandbox, copies), make([]error, copies)
+	var all sync.WaitGroup
+	for i := range copies {
+		all.Go(func() { boxes[i], errs[i] = r.Create(t.Context(), request(repo)) })
+	}
+	all.Wait()
+	for i, err := range errs {
+		if err != nil {
+			t.Errorf("copy %d: %v\n%s", i, err, logOf(err))
+		}
+	}
+	t.Cleanup(func() { r.destroyAll(t, boxes) })
+	if t.Failed() {
+		t.FailNow()
+	}
+	return boxes
+}
+
+func (r *rig) destroyAll(t *testing.T, boxes []*sandboxer.Sandbox) {
+	var all sync.WaitGroup
+	for _, box := range boxes {
+		if box != nil {
+			all.Go(func() { r.destroy(t, box.ID) })
+		}
+	}
+	all.Wait()
+}
+
+// assertNothingPublished looks at the engine: no container of ours may have a
+// port on the host.
+func assertNothingPublished(t *testing.T) {
+	t.Helper()
+	out, err := exec.Command("docker", "ps", "--filter", "label=dev.sandboxer.id", "--format", "{{.Names}} {{.Ports}}").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "->") {
+			t.Errorf("published on the host: %s", line)
+		}
+	}
+}
+
+// TestEgressIsDenied looks from inside: nothing outside is reached, no name
+// outside resolves, and neither does the host answer; the neighbour service does.
+func TestEgressIsDenied(t *testing.T) {
+	r := localRig(t)
+	repo := repository(t, map[string]string{"compose.yaml": `
+services:
+  web: {build: ., command: [serve, "8080", hello]}
+  neighbour: {build: ., command: [serve, "9090", hi]}
+`})
+	box := r.create(t, request(repo))
+	gateway := gatewayOf(t, box.ID)
+	targets := []string{"tcp:neighbour:9090", "tcp:192.0.2.1:80", "tcp:1.1.1.1:53", "dns:example.com", "dns:" + "host.docker.internal", "tcp:172.17.0.1:22", "tcp:" + gateway + ":22", "tcp:169.254.169.254:80"}
+	query := url.Values{"target": targets}
+	answer := get(t, r.Client, box.ID, "web", 8080, "/probe?"+query.Encode())
+	for i, line := range strings.Split(strings.TrimSpace(answer), "\n") {
+		open := strings.HasSuffix(line, " open")
+		if wantOpen := i == 0; open != wantOpen {
+			t.Errorf("from inside: %s", line)
+		}
+	}
+	for _, c := range box.Controls {
+		if c.Name == "network.egress" && c.Level != sandboxer.Enforced {
+			t.Errorf("control %+v, want enforced", c)
+		}
+	}
+}
+
+func gatewayOf(t *testing.T, id string) string {
+	t.Helper()
+	out, err := exec.Command("docker", "network", "inspect", "sbx-"+id+"_default", "--format", "{{(index .IPAM.Config 0).Subnet}}").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	subnet, _, _ := strings.Cut(strings.TrimSpace(string(out)), "/")
+	return subnet[:strings.LastIndex(subnet, ".")+1] + fmt.Sprint(lastOctet(subnet)+1)
+}
+
+func lastOctet(ip string) int {
+	n := 0
+	_, _ = fmt.Sscan(ip[strings.LastIndex(ip, ".")+1:], &n)
+	return n
+}
+
+// TestHonestFilesBehaveAsWithPlainCompose checks what a program sees: its
+// environment, files, aliases and volumes.
+func TestHonestFilesBehaveAsWithPlainCompose(t *testing.T) {
+	r, _ := sshRig(t)
+	repo := repository(t, map[string]string{
+		"compose.yaml": `
+services:
+  web:
+    build: {context: ., args: {UNUSED: x}}
+    container_name: fixed-name
+    command: [serve, "8080", "price $$5 ${WORD:-none}"]
+    env_file: settings.env
+    environment: {DOLLARS: "a$$b", FROM_DOTENV: "${DOT}"}
+    ports: ["80:8080", "127.0.0.1:443:8080"]
+    volumes: ["./content:/content:ro", "state:/state"]
+    configs: [{source: motd, target: /motd}]
+    secrets: [token]
+    restart: always
+    depends_on: {seed: {condition: service_completed_successfully}}
+  seed:
+    build: .
+    command: [write, /state/seed, planted]
+    volumes: ["state:/state"]
+volumes: {state: {}}
+configs: {motd: {content: "welcome $$HOME\n"}}
+secrets: {token: {file: ./token.txt}}
+`,
+		"settings.env": "FROM_FILE=yes # comment\n", ".env": "DOT=dotted\nCOMPOSE_PROJECT_NAME=evil\n",
+		"content/page.txt": "page", "token.txt": "s3cret",
+	})
+	box := r.create(t, request(repo))
+	for path, want := range map[string]string{
+		"/": "price $5 none", "/file?path=/content/page.txt": "page", "/file?path=/state/seed": "planted",
+		"/file?path=/motd": "welcome $HOME\n", "/file?path=/run/secrets/token": "s3cret",
+	} {
+		if got := get(t, r.Client, box.ID, "web", 8080, path); got != want {
+			t.Errorf("%s gives %q, want %q", path, got, want)
+		}
+	}
+	env := get(t, r.Client, box.ID, "web", 8080, "/env")
+	for _, want := range []string{"FROM_FILE=yes", "DOLLARS=a$b", "FROM_DOTENV=dotted"} {
+		if !strings.Contains(env, want) {
+			t.Errorf("environment lacks %q:\n%s", want, env)
+		}
+	}
+	if box.Admission == nil || len(box.Admission.Rewrites) == 0 {
+		t.Error("the record does not say what was rewritten")
+	}
+}
+
+// TestFailures: each ends with a typed error that says what went wrong, and
+// with nothing left.
+func TestFailures(t *testing.T) {
+	tests := []struct {
+		name, compose, dockerfile string
+		is                        error
+		says                      []string
+	}{
+		{"a service that exits", `services: {web: {build: ., command: [exit, "3", 100ms]}}`, "", sandboxer.ErrNotReady, []string{"web", "3"}},
+		{"a service that loops", `services: {web: {build: ., restart: always, command: [exit, "4", 100ms]}}`, "", sandboxer.ErrNotReady, []string{"web", "4", "restarts"}},
+		{"a service that is never healthy", `services: {web: {build: ., command: [serve, "8080", x], healthcheck: {test: [CMD, /app, health, "1"], interval: 1s, retries: 2}}}`, "", sandboxer.ErrNotReady, []string{"web", "unhealthy"}},
+		{"a health check that takes too long", `services: {web: {build: ., command: [serve, "8080", x], healthcheck: {test: [CMD, /app, health, "1"], interval: 1s, retries: 100}}}`, "", sandboxer.ErrReadyTimeout, []string{"web", "starting"}},
+		{"a one-shot that fails", `services: {web: {build: ., command: [serve, "8080", x], depends_on: {once: {condition: service_completed_successfully}}}, once: {build: ., command: [exit, "7", 0s]}}`, "", sandboxer.ErrNotReady, []string{"once", "7"}},
+		{"a service that takes all memory", `services: {web: {build: ., mem_limit: 64m, command: [hog]}}`, "", sandboxer.ErrNotReady, []string{"web", "memory"}},
+		{"a command that is not there", `services: {web: {build: ., entrypoint: [/missing]}}`, "", sandboxer.ErrNotReady, []string{"web", "missing"}},
+		{"a build that fails", `services: {web: {build: .}}`, "FROM scratch\nCOPY nowhere /x\n", sandboxer.ErrProvision, []string{"build", "nowhere"}},
+		{"an image that is not there", `services: {web: {image: "127.0.0.1:1/none:1"}}`, "", sandboxer.ErrProvision, []string{"pull"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := localRig(t)
+			files := map[string]string{"compose.yaml": tt.compose}
+			if tt.dockerfile != "" {
+				files["Dockerfile"] = tt.dockerfile
+			}
+			req := request(repository(t, files))
+			req.Profile = "profile.quick"
+			s, err := r.Create(t.Context(), req)
+			if err == nil {
+				t.Fatal("create succeeded")
+			}
+			if s == nil || s.State != sandboxer.StateDestroyed || s.Failure == nil {
+				t.Errorf("sandbox is %+v, want destroyed with its failure kept", s)
+			} else {
+				r.assertNothing(t, s.ID)
+			}
+			r.assertRootEmpty(t)
+			if !errors.Is(err, tt.is) {
+				t.Errorf("error %v is not %v", err, tt.is)
+			}
+			for _, want := range tt.says {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not say %q", err, want)
+				}
+			}
+			t.Logf("%v", err)
+		})
+	}
+}
+
+// TestKeepFailed leaves what failed standing, to look at, until it is destroyed.
+func TestKeepFailed(t *testing.T) {
+	r := localRig(t)
+	req := request(repository(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [exit, "3", 100ms]}}`}))
+	req.KeepFailed = true
+	s, err := r.Create(t.Context(), req)
+	if err == nil || s.State != sandboxer.StateFailed {
+		t.Fatalf("create gave %+v, %v", s, err)
+	}
+	logs, err := r.Logs(t.Context(), s.ID, sandboxer.LogOptions{Service: "web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := readAll(t, logs); !strings.Contains(text, "leaving with 3") {
+		t.Errorf("logs of the failed service: %q", text)
+	}
+	r.destroy(t, s.ID)
+	r.assertRootEmpty(t)
+}
+
+// TestLeaseIsHonouredWithoutAClient: the host ends an overdue sandbox by
+// itself; the record follows.
+func TestLeaseIsHonouredWithoutAClient(t *testing.T) {
+	r := localRig(t)
+	req := request(repository(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", x]}}`}))
+	req.TTL = sandboxer.Duration(15 * time.Second)
+	s := r.create(t, req)
+	deadline := time.Now().Add(60 * time.Second)
+	for len(r.leftovers(s.ID)) > 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("a minute after its end the host still holds %v", r.leftovers(s.ID))
+		}
+		time.Sleep(time.Second)
+	}
+	if time.Now().Before(s.ExpiresAt.Truncate(time.Second)) {
+		t.Errorf("gone at %v, before its end at %v", time.Now(), s.ExpiresAt)
+	}
+	if _, err := r.Reconcile(t.Context(), sandboxer.ReconcileOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := r.Get(t.Context(), s.ID); got.State != sandboxer.StateDestroyed {
+		t.Errorf("the record says %s (%s), want destroyed", got.State, got.Reason)
+	}
+}
+
+// TestAdoptFromTheHostAlone: with the store lost, a host still tells what it holds.
+func TestAdoptFromTheHostAlone(t *testing.T) {
+	r := localRig(t)
+	s := r.create(t, request(repository(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", x]}}`})))
+	lost := &rig{root: r.root, host: r.host, store: sandboxer.NewMemoryStore()}
+	lost.Client, lost.ext = lost.another(t)
+	report, err := lost.Reconcile(t.Context(), sandboxer.ReconcileOptions{})
+	if err != nil || len(report.Orphans) != 1 || report.Orphans[0].Handle.SandboxID != s.ID {
+		t.Fatalf("reconcile reports %+v, %v; want the orphan %s", report, err, s.ID)
+	}
+	report, err = lost.Reconcile(t.Context(), sandboxer.ReconcileOptions{Adopt: true})
+	if err != nil || len(report.Adopted) != 1 {
+		t.Fatalf("reconcile reports %+v, %v; want it adopted", report, err)
+	}
+	got, err := lost.Get(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.State != sandboxer.StateReady || got.Consumer != s.Consumer || !got.ExpiresAt.Equal(s.ExpiresAt.Truncate(time.Second)) {
+		t.Errorf("adopted as %s for %v until %v; was ready for %v until %v", got.State, got.Consumer, got.ExpiresAt, s.Consumer, s.ExpiresAt)
+	}
+	lost.destroy(t, s.ID)
+}
+
+// TestDestroyAgainstRecreate: two destroy what a third recreates; one end.
+func TestDestroyAgainstRecreate(t *testing.T) {
+	r := localRig(t)
+	repo := repository(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", x]}}`})
+	for round := range 3 {
+		s := r.create(t, request(repo))
+		one, _ := r.another(t)
+		two, _ := r.another(t)
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = r.Recreate(t.Context(), s.ID) })
+		time.Sleep(time.Duration(round) * 700 * time.Millisecond)
+		all.Go(func() { _, _ = one.Destroy(t.Context(), s.ID) })
+		all.Go(func() { _, _ = two.Destroy(t.Context(), s.ID) })
+		all.Wait()
+		got, err := r.Destroy(t.Context(), s.ID)
+		if err != nil || got.State != sandboxer.StateDestroyed {
+			t.Errorf("round %d ends %+v, %v", round, got, err)
+		}
+		r.assertNothing(t, s.ID)
+		assertNoGaps(t, r.Client, s.ID)
+	}
+	r.assertRootEmpty(t)
+}
+
+func assertNoGaps(t *testing.T, c *sandboxer.Client, id string) {
+	t.Helper()
+	events, err := c.Events(t.Context(), id, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range events {
+		if e.Seq != int64(i+1) {
+			t.Errorf("event %d has number %d", i+1, e.Seq)
+		}
+	}
+}

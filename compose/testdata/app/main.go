@@ -1,0 +1,121 @@
+// Command app is what the tests' sandboxes run. Its first argument says what
+// to do:
+//
+//	serve PORT TEXT     answer every request with TEXT, GET /probe?… with probe's findings
+//	health PORT         exit 0 if the server on PORT answers
+//	exit CODE AFTER     print a line and exit with CODE after a duration
+//	write PATH TEXT     write a file, then exit
+//	probe TARGET…       try "tcp:host:port" and "dns:name", print "TARGET open|closed" each
+//	hog                 allocate memory until something stops it
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		fail("say what to do")
+	}
+	args := append(os.Args[2:], "", "")
+	switch os.Args[1] {
+	case "serve":
+		serve(args[0], args[1])
+	case "health":
+		health(args[0])
+	case "exit":
+		after, _ := time.ParseDuration(args[1])
+		time.Sleep(after)
+		code, _ := strconv.Atoi(args[0])
+		fmt.Println("leaving with", code)
+		os.Exit(code)
+	case "write":
+		if err := os.WriteFile(args[0], []byte(args[1]), 0o600); err != nil {
+			fail(err.Error())
+		}
+	case "probe":
+		for _, target := range os.Args[2:] {
+			fmt.Println(probe(target))
+		}
+	case "hog":
+		var all [][]byte
+		for {
+			b := make([]byte, 16<<20)
+			for i := range b {
+				b[i] = 1
+			}
+			all = append(all, b)
+			fmt.Println("holding", len(all)*16, "MiB")
+		}
+	default:
+		fail("do not know " + os.Args[1])
+	}
+}
+
+func fail(text string) {
+	fmt.Fprintln(os.Stderr, text)
+	os.Exit(1)
+}
+
+func serve(port, text string) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) })
+	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Join(os.Environ(), "\n")) })
+	mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, r.URL.Query().Get("path")) })
+	mux.HandleFunc("/probe", func(w http.ResponseWriter, r *http.Request) {
+		for _, target := range r.URL.Query()["target"] {
+			fmt.Fprintln(w, probe(target))
+		}
+	})
+	server := &http.Server{Addr: ":" + port, Handler: mux}
+	go func() { <-ctx.Done(); _ = server.Close() }()
+	fmt.Println("serving on", port)
+	if err := server.ListenAndServe(); err != http.ErrServerClosed {
+		fail(err.Error())
+	}
+}
+
+func health(port string) {
+	client := http.Client{Timeout: time.Second}
+	resp, err := client.Get("http://127.0.0.1:" + port + "/")
+	if err != nil {
+		fail(err.Error())
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+}
+
+// probe tries one target within two seconds.
+func probe(target string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	kind, where, _ := strings.Cut(target, ":")
+	var err error
+	switch kind {
+	case "tcp":
+		var d net.Dialer
+		var conn net.Conn
+		if conn, err = d.DialContext(ctx, "tcp", where); err == nil {
+			_ = conn.Close()
+		}
+	case "dns":
+		_, err = net.DefaultResolver.LookupHost(ctx, where)
+	default:
+		err = fmt.Errorf("no kind of target")
+	}
+	if err != nil {
+		return target + " closed: " + err.Error()
+	}
+	return target + " open"
+}

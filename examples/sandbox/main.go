@@ -1,0 +1,146 @@
+// Command sandbox establishes compose environments on machines you own and
+// takes them away again. It is the library's example, held to product quality:
+// everything it does is one call of package sandboxer.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// the second signal ends the program: cleanup that is cut short is finished by reconcile
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+}
+
+// Exit codes, the same for every command.
+const (
+	exitDone     = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitNotFound = 3
+	exitRefused  = 4
+	exitNoHost   = 5
+	exitConflict = 6
+)
+
+func run(ctx context.Context, args []string, io streams) int {
+	a := &app{streams: io}
+	cmd := a.command()
+	cmd.SetArgs(args)
+	cmd.SetIn(io.in)
+	cmd.SetOut(io.out)
+	cmd.SetErr(io.err)
+	err := cmd.ExecuteContext(ctx)
+	if closeErr := a.close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		a.explain(err)
+	}
+	return exitCode(err)
+}
+
+// usageError marks what the caller typed wrong.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func exitCode(err error) int {
+	var usage usageError
+	var route *sandboxer.RouteError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &route):
+		return routeCode(route)
+	case errors.Is(err, sandboxer.ErrAdmission), errors.Is(err, sandboxer.ErrUnsupported), errors.Is(err, sandboxer.ErrLimit):
+		return exitRefused
+	case errors.Is(err, sandboxer.ErrConflict), errors.Is(err, sandboxer.ErrState), errors.Is(err, sandboxer.ErrExists):
+		return exitConflict
+	case errors.Is(err, sandboxer.ErrProvision), errors.Is(err, sandboxer.ErrNotReady), errors.Is(err, sandboxer.ErrReadyTimeout), errors.Is(err, sandboxer.ErrResidue):
+		return exitFailed
+	case errors.Is(err, sandboxer.ErrUnavailable), errors.Is(err, sandboxer.ErrHostKey), errors.Is(err, sandboxer.ErrAuth):
+		return exitNoHost
+	case errors.Is(err, sandboxer.ErrNotFound):
+		return exitNotFound
+	case errors.Is(err, sandboxer.ErrInvalid):
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// routeCode tells a host that does not exist from one that cannot be used.
+func routeCode(e *sandboxer.RouteError) int {
+	causes := e.Unwrap()
+	for _, cause := range causes {
+		if !errors.Is(cause, sandboxer.ErrNotFound) {
+			return exitNoHost
+		}
+	}
+	if len(causes) > 0 {
+		return exitNotFound
+	}
+	return exitNoHost
+}
+
+const long = `sandbox establishes environments from compose files on machines you own, and
+takes them away again, provably.
+
+With no configuration it uses this machine, keeps its records in
+$XDG_STATE_HOME/sandboxer and offers the embedded profiles.
+
+Results go to standard output, progress and messages to standard error.
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused by admission or
+policy, 5 no route or host unavailable, 6 conflict.`
+
+const examples = `  sandbox create --profile profile.compose-e2e --input repo=/path/to/repo
+  sandbox list
+  sandbox get ID
+  sandbox forward ID api:8080
+  sandbox recreate ID
+  sandbox destroy ID`
+
+func (a *app) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "sandbox", Short: "Establish environments on machines you own", Long: long, Example: examples,
+		SilenceErrors: true, SilenceUsage: true, Version: version(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("unknown command %q, see sandbox --help", args[0])}
+			}
+			return cmd.Help()
+		},
+		Args: cobra.ArbitraryArgs,
+	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w, see %s --help", err, cmd.CommandPath())}
+	})
+	a.globalFlags(cmd)
+	cmd.AddGroup(&cobra.Group{ID: "life", Title: "A sandbox's life:"}, &cobra.Group{ID: "use", Title: "Using one:"}, &cobra.Group{ID: "care", Title: "Caring for all:"})
+	cmd.AddCommand(a.lifeCommands()...)
+	cmd.AddCommand(a.useCommands()...)
+	cmd.AddCommand(a.careCommands()...)
+	for _, sub := range cmd.Commands() {
+		if args := sub.Args; args != nil {
+			sub.Args = func(cmd *cobra.Command, given []string) error {
+				if err := args(cmd, given); err != nil {
+					return usageError{fmt.Errorf("%w; usage: %s", err, cmd.UseLine())}
+				}
+				return nil
+			}
+		}
+	}
+	return cmd
+}

@@ -1,0 +1,137 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose/internal/engine"
+	"github.com/sand-boxer/sandboxer/compose/internal/relay"
+)
+
+// Dial connects to a port of a service through the sandbox's relay. The
+// address is looked up at every call. ErrNotFound: no such service, or none of
+// its containers runs on a network.
+func (m *Machine) Dial(ctx context.Context, id, service string, port uint16) (net.Conn, error) {
+	eng, err := m.Engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	containers, err := eng.Containers(ctx, LabelID+"="+id)
+	if err != nil {
+		return nil, Classify(err)
+	}
+	address, err := serviceAddress(ctx, eng, containers, service)
+	if err != nil {
+		return nil, err
+	}
+	for try := 0; ; try++ {
+		container, err := m.ensureRelay(ctx, eng, id, containers)
+		if err != nil {
+			return nil, err
+		}
+		conn, err := relay.Dial(ctx, eng, container, netip.AddrPortFrom(address, port))
+		if try == 0 && (engine.IsNotFound(err) || engine.IsConflict(err)) {
+			// the relay was there a moment ago and is not now
+			containers = slices.DeleteFunc(containers, func(c engine.Container) bool { return c.Labels[relay.VersionLabel] != "" })
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("service %s port %d: %w", service, port, Classify(err))
+		}
+		return conn, nil
+	}
+}
+
+// serviceAddress finds where a service is now: the first running container in
+// order of name. One that shares another's network is found there.
+func serviceAddress(ctx context.Context, eng *engine.Client, containers []engine.Container, service string) (netip.Addr, error) {
+	slices.SortFunc(containers, func(a, b engine.Container) int { return strings.Compare(a.Name, b.Name) })
+	known := map[string]bool{}
+	for _, c := range containers {
+		name := c.Labels["com.docker.compose.service"]
+		known[name] = true
+		if name != service || c.State != "running" {
+			continue
+		}
+		if a, ok := ownAddress(c.Networks); ok {
+			return a, nil
+		}
+		details, err := eng.InspectContainer(ctx, c.ID)
+		if err != nil {
+			return netip.Addr{}, Classify(err)
+		}
+		if other, shares := strings.CutPrefix(details.NetworkMode, "container:"); shares {
+			target, err := eng.InspectContainer(ctx, other)
+			if err != nil {
+				return netip.Addr{}, Classify(err)
+			}
+			if a, ok := ownAddress(target.Networks); ok {
+				return a, nil
+			}
+		}
+	}
+	if known[service] {
+		return netip.Addr{}, fmt.Errorf("service %s has no running container on a network: %w", service, sandboxer.ErrNotFound)
+	}
+	delete(known, "")
+	names := make([]string, 0, len(known))
+	for name := range known {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return netip.Addr{}, sandboxer.WithHint(fmt.Errorf("service %q: %w", service, sandboxer.ErrNotFound), "services with containers are: %q", names)
+}
+
+func ownAddress(networks map[string]engine.Endpoint) (netip.Addr, bool) {
+	names := make([]string, 0, len(networks))
+	for name := range networks {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if a := networks[name].IPv4; a.IsValid() {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// ensureRelay returns the sandbox's running relay, starting it if there is none.
+func (m *Machine) ensureRelay(ctx context.Context, eng *engine.Client, id string, containers []engine.Container) (string, error) {
+	for _, c := range containers {
+		if c.Labels[relay.VersionLabel] != "" && c.State == "running" {
+			return c.ID, nil
+		}
+	}
+	networks, err := eng.Networks(ctx, LabelID+"="+id)
+	if err != nil {
+		return "", Classify(err)
+	}
+	spec, err := m.relaySpec(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	for _, n := range networks {
+		spec.Networks = append(spec.Networks, n.ID)
+	}
+	container, err := relay.Ensure(ctx, eng, spec)
+	return container, Classify(err)
+}
+
+// relaySpec describes the sandbox's own relay. Its image is the sandbox's too,
+// so that nothing of it stays when the sandbox goes.
+func (m *Machine) relaySpec(ctx context.Context, id string) (relay.Spec, error) {
+	facts, err := m.Probe(ctx)
+	if err != nil {
+		return relay.Spec{}, err
+	}
+	return relay.Spec{
+		ID: id, Image: "sandboxer.local/" + id + "/relay:1", Arch: facts.Arch,
+		Labels: map[string]string{LabelID: id, LabelRoot: facts.RootID},
+	}, nil
+}

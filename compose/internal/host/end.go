@@ -1,0 +1,182 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose/internal/engine"
+)
+
+// LabelID and LabelRoot stand on every engine object of a sandbox.
+const (
+	LabelID   = "dev.sandboxer.id"
+	LabelRoot = "dev.sandboxer.root"
+)
+
+// Teardown removes everything of the sandbox and then asks the engine itself,
+// not the script that removed, whether anything is left. generation 0 means
+// whatever is there. ErrResidue lists what could not be proved absent.
+func (m *Machine) Teardown(ctx context.Context, id string, generation int) (sandboxer.Removal, error) {
+	out, err := m.removeAll(ctx, id, generation)
+	removal := parseRemoval(string(out))
+	switch {
+	case isExit(err, exitResidue):
+		return removal, &sandboxer.ResidueError{Residue: removal.Residue}
+	case err != nil:
+		return removal, err
+	}
+	left, err := m.Objects(ctx, id)
+	if err != nil {
+		return removal, err
+	}
+	if len(left) > 0 {
+		removal.Residue = left
+		return removal, &sandboxer.ResidueError{Residue: left}
+	}
+	removal.VerifiedAt = time.Now().UTC()
+	return removal, nil
+}
+
+// removeAll runs the teardown script; files that only root can remove are
+// cleared from inside a container, then it runs again.
+func (m *Machine) removeAll(ctx context.Context, id string, generation int) ([]byte, error) {
+	var all bytes.Buffer
+	s := step{names: []string{"teardown"}, vars: map[string]string{"id": id, "generation": strconv.Itoa(generation)}, stdout: &all}
+	_, err := m.run(ctx, s)
+	if isExit(err, exitFiles) {
+		if clearErr := m.clearFiles(ctx, id); clearErr != nil {
+			return all.Bytes(), errors.Join(err, clearErr)
+		}
+		_, err = m.run(ctx, s)
+	}
+	if isExit(err, exitEngine) {
+		err = sandboxer.WithHint(fmt.Errorf("%w: the host's engine did not answer, so nothing can be proved: %w", sandboxer.ErrUnavailable, err), "start the Docker Engine on the host and destroy again")
+	}
+	return all.Bytes(), err
+}
+
+func parseRemoval(out string) sandboxer.Removal {
+	var r sandboxer.Removal
+	for line := range strings.Lines(out) {
+		verb, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		kind, rest, _ := strings.Cut(rest, " ")
+		id, name, _ := strings.Cut(rest, " ")
+		switch verb {
+		case "removed":
+			r.Removed = append(r.Removed, sandboxer.Resource{Kind: kind, ID: id, Name: name})
+		case "left":
+			r.Residue = append(r.Residue, sandboxer.Resource{Kind: kind, ID: id, Name: name})
+		}
+	}
+	return r
+}
+
+// Objects lists what the engine holds for the sandbox.
+func (m *Machine) Objects(ctx context.Context, id string) ([]sandboxer.Resource, error) {
+	inventory, err := m.Inventory(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var out []sandboxer.Resource
+	for _, o := range inventory {
+		out = append(out, sandboxer.Resource{Kind: string(o.Kind), ID: o.ID, Name: o.Name})
+	}
+	return out, nil
+}
+
+// Inventory lists the engine's objects that carry the sandbox's label.
+func (m *Machine) Inventory(ctx context.Context, id string) (engine.Inventory, error) {
+	eng, err := m.Engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inventory, err := eng.Objects(ctx, LabelID+"="+id)
+	return inventory, Classify(err)
+}
+
+// Renew moves the lease to a later time. ErrConflict: the sandbox is not there
+// or is being destroyed.
+func (m *Machine) Renew(ctx context.Context, id string, expires time.Time) error {
+	_, err := m.run(ctx, step{names: []string{"renew"}, vars: map[string]string{"id": id, "lease": strconv.FormatInt(expires.Unix(), 10)}})
+	return err
+}
+
+// A Sight is what the machine's files say of one sandbox.
+type Sight struct {
+	Present    bool
+	Destroying bool
+	Generation int
+	Attempt    string
+	Expires    time.Time
+	Root       string
+	Plan       []byte // plan.json as it was placed; empty before
+}
+
+// Look reads the machine's files of one sandbox.
+func (m *Machine) Look(ctx context.Context, id string) (*Sight, error) {
+	out, err := m.run(ctx, step{names: []string{"look"}, vars: map[string]string{"id": id}})
+	if err != nil {
+		return nil, err
+	}
+	s := &Sight{}
+	for line := range strings.Lines(string(out)) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		switch key {
+		case "present":
+			s.Present = true
+		case "destroying":
+			s.Destroying = true
+		case "root":
+			s.Root = value
+		case "plan":
+			s.Plan = []byte(value)
+		case "lease":
+			s.Expires = unix(value)
+		case "attempt":
+			generation, attempt, _ := strings.Cut(value, " ")
+			s.Generation, _ = strconv.Atoi(generation)
+			s.Attempt = attempt
+		}
+	}
+	return s, nil
+}
+
+func unix(seconds string) time.Time {
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Unix(n, 0).UTC()
+}
+
+// An Entry is one sandbox as the machine itself remembers it.
+type Entry struct {
+	Generation int
+	Expires    time.Time
+	Meta       json.RawMessage
+}
+
+// List reads every sandbox of the machine's root.
+func (m *Machine) List(ctx context.Context) ([]Entry, error) {
+	out, err := m.run(ctx, step{names: []string{"list"}})
+	if err != nil {
+		return nil, err
+	}
+	var entries []Entry
+	for line := range strings.Lines(string(out)) {
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 3)
+		if len(fields) != 3 || !json.Valid([]byte(fields[2])) {
+			return nil, fmt.Errorf("%w: the host lists a sandbox it cannot describe: %q", sandboxer.ErrUnavailable, line)
+		}
+		generation, _ := strconv.Atoi(fields[0])
+		entries = append(entries, Entry{Generation: generation, Expires: unix(fields[1]), Meta: json.RawMessage(fields[2])})
+	}
+	return entries, nil
+}

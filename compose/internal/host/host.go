@@ -1,0 +1,269 @@
+// Package host is the protocol spoken with a machine that holds sandboxes:
+// what lies where, who may change it, and how it goes away again.
+//
+// Nothing is installed. Every step is a POSIX shell script under scripts/ that
+// travels with its values; the machine needs tar, gzip, flock, setsid and a
+// Docker Engine with the compose plugin. Under the root directory, mode 0700:
+//
+//	host.json               schema and a random id of this root
+//	lock/<id>               one lock per sandbox, gone with it
+//	net/<subnet>            who claimed a subnet
+//	cache/src/<digest>/     uploaded trees, never written by a container
+//	slots/                  admission and work locks, the reaper's pid
+//	sb/<id>/                meta.json lease attempt tree networks plan.json
+//	                        compose.yaml pins/ src/ jobs/up/{run,pid,out,stage,rc}
+//
+// The directory sb/<id> appears complete, by rename, before the first engine
+// object and is removed after the last. A step that changes something holds
+// lock/<id> and checks that the directory still belongs to its attempt. The
+// long step is a detached job that inherits the lock; a teardown kills it
+// through the lock it holds. Steps may be repeated: a broken link is answered
+// by running the script again.
+package host
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose/internal/engine"
+	"github.com/sand-boxer/sandboxer/compose/internal/remote"
+)
+
+//go:embed scripts/*.sh
+var scripts embed.FS
+
+// script joins the library and the named scripts into one.
+func script(names ...string) string {
+	var b strings.Builder
+	for _, name := range append([]string{"lib"}, names...) {
+		text, err := scripts.ReadFile("scripts/" + name + ".sh")
+		if err != nil {
+			panic("no script " + name) // names are constants of this package
+		}
+		b.Write(text)
+	}
+	return b.String()
+}
+
+// Config says how a machine is used.
+type Config struct {
+	Name     string
+	Root     string        // empty: the account's default, see scripts/lib.sh
+	Socket   string        // of the engine; empty: found by the probe
+	Slots    int           // most sandboxes at once; 0 is no limit
+	CacheTTL time.Duration // how long an unused uploaded tree stays; 0: not at all
+}
+
+// A Machine is one host. It is safe for concurrent use.
+type Machine struct {
+	cfg    Config
+	remote remote.Host
+
+	mu     sync.Mutex
+	facts  *Facts
+	probed time.Time
+	engine *engine.Client
+}
+
+// New returns a Machine that speaks through r and closes it with Close. No I/O.
+func New(cfg Config, r remote.Host) *Machine {
+	return &Machine{cfg: cfg, remote: r}
+}
+
+// Close ends all connections to the machine.
+func (m *Machine) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.engine != nil {
+		m.engine.Close()
+	}
+	return m.remote.Close()
+}
+
+// tries is how often a script is run when the link breaks under it.
+const tries = 4
+
+// A step is one or more scripts, run as one, with their values.
+type step struct {
+	names      []string
+	vars       map[string]string
+	before     func(vars map[string]string) // adjusts the values of every try
+	stdin      func() io.Reader             // a fresh reader for every try; nil: none
+	stdout     io.Writer
+	persistent bool // tried until ctx ends, also while the host cannot be reached
+}
+
+// run executes a step, again after a broken link, and turns its exit code
+// into an error of this project.
+func (m *Machine) run(ctx context.Context, s step) ([]byte, error) {
+	vars := map[string]string{"root": m.cfg.Root, "socket": m.socket()}
+	maps.Copy(vars, s.vars)
+	for try := 1; ; try++ {
+		if s.before != nil {
+			s.before(vars)
+		}
+		cmd := remote.Command{Script: script(s.names...), Vars: vars, Stdout: s.stdout}
+		if s.stdin != nil {
+			cmd.Stdin = s.stdin()
+		}
+		result, err := m.remote.Run(ctx, cmd)
+		again := errors.Is(err, remote.ErrInterrupted) && try < tries || s.persistent && remote.Temporary(err)
+		switch {
+		case err == nil:
+			return result.Stdout, m.exitError(result)
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case !again:
+			return nil, Classify(err)
+		}
+		if err := pause(ctx, min(time.Duration(try)*200*time.Millisecond, 2*time.Second)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Exit codes of the scripts; scripts/lib.sh lists them.
+const (
+	exitGone       = 65
+	exitGeneration = 66
+	exitNoSlot     = 67
+	exitSubnet     = 68
+	exitResidue    = 69
+	exitTool       = 70
+	exitDisk       = 71
+	exitDestroying = 72
+	exitNewer      = 73
+	exitFiles      = 74
+	exitBusy       = 75
+	exitJobKilled  = 76
+	exitJobFailed  = 77
+	exitEngine     = 78
+	exitIncomplete = 79
+	exitRoot       = 80
+	exitTree       = 81
+)
+
+// An ExitError is a script's own refusal.
+type ExitError struct {
+	Code    int
+	Message string
+}
+
+func (e *ExitError) Error() string {
+	if e.Message == "" {
+		return fmt.Sprintf("the host's script ended with code %d", e.Code)
+	}
+	return e.Message
+}
+
+// Is maps the protocol's exit codes to the project's sentinels.
+func (e *ExitError) Is(target error) bool {
+	switch e.Code {
+	case exitGone, exitGeneration, exitDestroying, exitNewer:
+		return target == sandboxer.ErrConflict
+	case exitNoSlot, exitDisk:
+		return target == sandboxer.ErrLimit || target == sandboxer.ErrUnavailable
+	case exitResidue, exitFiles:
+		return target == sandboxer.ErrResidue
+	case exitTool, exitBusy, exitEngine, exitIncomplete, exitRoot, exitJobKilled, exitTree:
+		return target == sandboxer.ErrUnavailable
+	}
+	return false
+}
+
+func (m *Machine) exitError(r remote.Result) error {
+	if r.ExitCode == 0 {
+		return nil
+	}
+	return &ExitError{Code: r.ExitCode, Message: lastLines(string(r.Stderr), 3)}
+}
+
+func isExit(err error, code int) bool {
+	var exit *ExitError
+	return errors.As(err, &exit) && exit.Code == code
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "; ")
+}
+
+// Classify gives the errors of the transport and of the engine their
+// sentinels and remedies.
+func Classify(err error) error {
+	var key *remote.HostKeyError
+	var auth *remote.AuthError
+	var unreachable *remote.UnreachableError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &key):
+		return sandboxer.WithHint(fmt.Errorf("%w: %w", sandboxer.ErrHostKey, err), "compare the fingerprint with the one the host itself shows (ssh-keygen -lf), then pin it as host_key or add it to known_hosts")
+	case errors.As(err, &auth):
+		return sandboxer.WithHint(fmt.Errorf("%w: %w", sandboxer.ErrAuth, err), "add the public key to the account's authorized_keys, or name another identity file for the host")
+	case errors.As(err, &unreachable):
+		return sandboxer.WithHint(fmt.Errorf("%w: %w", sandboxer.ErrUnavailable, err), "check that the host is up and sshd listens there")
+	case errors.Is(err, engine.ErrUnreachable):
+		return sandboxer.WithHint(fmt.Errorf("%w: %w", sandboxer.ErrUnavailable, err), "start the Docker Engine on the host")
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return fmt.Errorf("%w: %w", sandboxer.ErrUnavailable, err)
+}
+
+func (m *Machine) socket() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.facts != nil {
+		return m.facts.Socket
+	}
+	return m.cfg.Socket
+}
+
+// Engine returns the client of the machine's Docker Engine, probing first if
+// that has not been done.
+func (m *Machine) Engine(ctx context.Context) (*engine.Client, error) {
+	facts, err := m.Probe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.engine == nil {
+		m.engine = engine.New(func(ctx context.Context) (net.Conn, error) { return m.dialEngine(ctx, facts.Socket) })
+	}
+	return m.engine, nil
+}
+
+// dialEngine prefers the socket itself, which costs no session, and falls back
+// to the docker CLI's own relay where sshd does not forward.
+func (m *Machine) dialEngine(ctx context.Context, socket string) (net.Conn, error) {
+	conn, err := m.remote.DialUnix(ctx, socket)
+	if errors.Is(err, remote.ErrForwardingRefused) {
+		return m.remote.DialExec(ctx, remote.Command{
+			Script: "DOCKER_HOST=unix://$socket exec docker system dial-stdio\n",
+			Vars:   map[string]string{"socket": socket},
+		})
+	}
+	return conn, err
+}

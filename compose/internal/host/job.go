@@ -1,0 +1,174 @@
+package host
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+)
+
+// A Job is what the machine is to run for a reserved sandbox.
+type Job struct {
+	Project  string
+	Build    bool
+	Bound    time.Duration // the longest any one compose call may take
+	Networks map[string]netip.Prefix
+	Files    []File      // compose.yaml, plan.json, pins
+	Mkdirs   []string    // directories of the workspace that binds need, relative to it
+	Images   [][2]string // service and image of those that are pulled if absent
+}
+
+// A File is placed in the sandbox's directory, outside the workspace.
+type File struct {
+	Path string // relative to the sandbox's directory
+	Mode int64
+	Data []byte
+}
+
+// Errors of Run that are answered by preparing again.
+var (
+	ErrSubnetTaken = errors.New("a subnet was claimed by another sandbox meanwhile")
+	ErrTreeGone    = errors.New("the cached tree was removed meanwhile")
+)
+
+// Run places the control files, starts the job unless it was started before,
+// and follows it to its end, over broken links. output gets what the job
+// writes, with "::stage NAME" lines in between. A job that fails is a
+// [*sandboxer.StageError]. ErrSubnetTaken and ErrTreeGone: nothing was
+// started. ErrConflict: the sandbox was torn down meanwhile.
+func (m *Machine) Run(ctx context.Context, r *Reserved, j Job, output io.Writer) error {
+	control, err := m.control(r, j)
+	if err != nil {
+		return err
+	}
+	vars := r.vars()
+	vars["networks"] = networkLines(j.Networks)
+	follow := &counter{w: output}
+	_, err = m.run(ctx, step{
+		names: []string{"place", "start", "follow"}, vars: vars, stdout: follow, persistent: true,
+		before: func(vars map[string]string) { vars["offset"] = strconv.FormatInt(follow.n, 10) },
+		stdin:  func() io.Reader { return bytes.NewReader(control) },
+	})
+	switch {
+	case isExit(err, exitSubnet):
+		return ErrSubnetTaken
+	case isExit(err, exitTree):
+		return ErrTreeGone
+	case isExit(err, exitJobFailed):
+		return m.stageError(ctx, r, err)
+	}
+	return err
+}
+
+// stageError fetches the end of the failed job's log.
+func (m *Machine) stageError(ctx context.Context, r *Reserved, cause error) error {
+	log, err := m.run(ctx, step{names: []string{"result"}, vars: map[string]string{"id": r.ID}})
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	e := &sandboxer.StageError{Stage: cause.Error(), ExitCode: 1, Log: stageLog(string(log), cause.Error())}
+	e.Message = lastWord(e.Log)
+	return e
+}
+
+// stageLog is what was written since the stage began.
+func stageLog(log, stage string) string {
+	if i := strings.LastIndex(log, "::stage "+stage+"\n"); i >= 0 {
+		log = log[i+len("::stage "+stage+"\n"):]
+	}
+	return log
+}
+
+// lastWord is the last line that says something.
+func lastWord(log string) string {
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// control packs the control files; the last entry proves that all arrived.
+func (m *Machine) control(r *Reserved, j Job) ([]byte, error) {
+	files := append(slices.Clone(j.Files),
+		File{Path: "mkdirs", Mode: 0o600, Data: nulTerminated(j.Mkdirs)},
+		File{Path: "images", Mode: 0o600, Data: imageLines(j.Images)},
+		File{Path: "jobs/up/run", Mode: 0o600, Data: []byte(m.jobText(r, j))},
+		File{Path: "complete", Mode: 0o600},
+	)
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, f := range files {
+		if err := w.WriteHeader(&tar.Header{Name: f.Path, Mode: f.Mode, Size: int64(len(f.Data)), Format: tar.FormatGNU}); err != nil {
+			return nil, fmt.Errorf("packing %s: %w", f.Path, err)
+		}
+		if _, err := w.Write(f.Data); err != nil {
+			return nil, fmt.Errorf("packing %s: %w", f.Path, err)
+		}
+	}
+	return buf.Bytes(), w.Close()
+}
+
+// jobText is the job's script with its values before it.
+func (m *Machine) jobText(r *Reserved, j Job) string {
+	build := "0"
+	if j.Build {
+		build = "1"
+	}
+	var b strings.Builder
+	for _, v := range [][2]string{
+		{"root", r.Root}, {"socket", m.socket()}, {"id", r.ID}, {"project", j.Project}, {"build", build},
+		{"bound", strconv.Itoa(max(1, int(j.Bound.Seconds())))},
+	} {
+		fmt.Fprintf(&b, "%s=%s\n", v[0], quote(v[1]))
+	}
+	b.WriteString("PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin\n")
+	b.WriteString(script("job"))
+	return b.String()
+}
+
+// quote makes one shell word of s.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+func networkLines(networks map[string]netip.Prefix) string {
+	lines := make([]string, 0, len(networks))
+	for key, subnet := range networks {
+		lines = append(lines, key+" "+subnet.String())
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+func nulTerminated(paths []string) []byte {
+	var b []byte
+	for _, p := range paths {
+		b = append(append(b, p...), 0)
+	}
+	return b
+}
+
+func imageLines(images [][2]string) []byte {
+	var b []byte
+	for _, i := range images {
+		b = fmt.Appendf(b, "%s %s\n", i[0], i[1])
+	}
+	return b
+}
+
+// A counter passes bytes on and knows how many there were.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}

@@ -1,0 +1,183 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+)
+
+// Facts are what a probe found out.
+type Facts struct {
+	Root       string
+	RootID     string
+	Socket     string
+	User       string
+	UID        int
+	Kernel     string
+	Machine    string
+	CPUs       int
+	FreeBytes  int64
+	Sandboxes  int
+	ClockSkew  time.Duration // the host's clock minus ours, to the second
+	Compose    string        // version as the plugin prints it, "dev" for source builds
+	Engine     string        // version
+	APIVersion string
+	Storage    string
+	Arch       string
+	Rootless   bool
+	Runtimes   []string
+	Warnings   []string
+}
+
+// probeAge is how long a probe is believed.
+const probeAge = time.Minute
+
+// minCompose is the first release whose output and options the scripts rely on.
+const minCompose = "2.21"
+
+// Probe finds out whether the machine can hold sandboxes. Every reason
+// against it is an error with a remedy that matches ErrUnavailable, ErrHostKey
+// or ErrAuth. Its answer is kept for a minute.
+func (m *Machine) Probe(ctx context.Context) (*Facts, error) {
+	m.mu.Lock()
+	facts, fresh := m.facts, time.Since(m.probed) < probeAge
+	m.mu.Unlock()
+	if facts != nil && fresh {
+		return facts, nil
+	}
+	return m.ProbeNow(ctx)
+}
+
+// ProbeNow is Probe without believing an earlier one.
+func (m *Machine) ProbeNow(ctx context.Context) (*Facts, error) {
+	before := time.Now()
+	out, err := m.run(ctx, step{names: []string{"probe"}, vars: map[string]string{"socket": m.cfg.Socket}})
+	if err != nil {
+		return nil, err
+	}
+	facts, err := parseFacts(string(out), before)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	m.facts, m.probed = facts, time.Now()
+	m.mu.Unlock()
+	if err := m.probeEngine(ctx, facts); err != nil {
+		m.forgetFacts()
+		return nil, err
+	}
+	return facts, nil
+}
+
+func (m *Machine) forgetFacts() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.facts = nil
+}
+
+func unavailable(hint, format string, args ...any) error {
+	return sandboxer.WithHint(fmt.Errorf("%w: "+format, append([]any{sandboxer.ErrUnavailable}, args...)...), "%s", hint)
+}
+
+func parseFacts(out string, at time.Time) (*Facts, error) {
+	f := &Facts{}
+	var missing []string
+	values := map[string]string{}
+	for line := range strings.Lines(out) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if key == "missing" {
+			missing = append(missing, value)
+		}
+		values[key] = value
+	}
+	number := func(key string) int64 { n, _ := strconv.ParseInt(values[key], 10, 64); return n }
+	f.Root, f.RootID, f.Socket, f.User = values["root"], values["root_id"], values["socket"], values["user"]
+	f.Kernel, f.Machine, f.Compose = values["kernel"], values["machine"], values["compose"]
+	f.UID, f.CPUs, f.Sandboxes = int(number("uid")), int(number("cpus")), int(number("sandboxes"))
+	f.FreeBytes = number("free_kb") << 10
+	f.ClockSkew = time.Unix(number("clock"), 0).Sub(at).Round(time.Second)
+	switch {
+	case len(missing) > 0:
+		return nil, unavailable("install them on the host; Debian: coreutils util-linux tar gzip findutils", "the host lacks %s", strings.Join(missing, ", "))
+	case values["docker"] == "absent":
+		return nil, unavailable("install Docker Engine 20.10 or newer on the host; Debian: apt-get install docker.io", "the host has no docker command")
+	case values["socket_state"] == "absent":
+		return nil, unavailable("start the Docker Engine on the host, or set engine_socket in the host configuration", "no Docker Engine listens on %s", f.Socket)
+	case values["socket_state"] == "refused":
+		return nil, unavailable("add the account to the docker group on the host", "user %s may not use %s", f.User, f.Socket)
+	case f.Compose == "":
+		return nil, unavailable("install the docker compose plugin "+minCompose+" or newer on the host", "the host's docker has no compose plugin")
+	case values["compose_progress"] != "yes" || olderThan(f.Compose, minCompose):
+		return nil, unavailable("install the docker compose plugin "+minCompose+" or newer on the host", "the host's compose plugin %s is too old", f.Compose)
+	}
+	if olderThan(f.Compose, "2.40.2") {
+		f.Warnings = append(f.Warnings, "compose before 2.40.2 has CVE-2025-62725; sandboxes do not use remote includes, other users of the host may")
+	}
+	if f.ClockSkew > time.Minute || f.ClockSkew < -time.Minute {
+		f.Warnings = append(f.Warnings, fmt.Sprintf("the host's clock differs by %v; leases end by the host's clock", f.ClockSkew))
+	}
+	return f, nil
+}
+
+// olderThan compares the numeric parts of versions; one that has none, such as
+// "dev", is not older than anything.
+func olderThan(version, floor string) bool {
+	have, want := versionNumbers(version), versionNumbers(floor)
+	if len(have) == 0 {
+		return false
+	}
+	for i := range want {
+		h := 0
+		if i < len(have) {
+			h = have[i]
+		}
+		if h != want[i] {
+			return h < want[i]
+		}
+	}
+	return false
+}
+
+func versionNumbers(v string) []int {
+	var out []int
+	v, _, _ = strings.Cut(strings.TrimPrefix(v, "v"), "-")
+	v, _, _ = strings.Cut(v, "+")
+	for part := range strings.SplitSeq(v, ".") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			break
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// minEngine is the oldest engine that the network posture was measured on.
+const minEngine = "20.10"
+
+func (m *Machine) probeEngine(ctx context.Context, f *Facts) error {
+	eng, err := m.Engine(ctx)
+	if err != nil {
+		return err
+	}
+	info, err := eng.Info(ctx)
+	if err != nil {
+		return Classify(err)
+	}
+	f.Engine, f.Storage, f.Arch, f.Runtimes = info.ServerVersion, info.StorageDriver, info.Architecture, info.Runtimes
+	f.Rootless = info.Rootless()
+	switch {
+	case info.OSType != "linux":
+		return unavailable("use a host with a Linux engine", "the host's engine runs %s containers", info.OSType)
+	case olderThan(f.Engine, minEngine):
+		return unavailable("upgrade to Docker Engine "+minEngine+" or newer", "the host's Docker Engine %s is too old", f.Engine)
+	}
+	if olderThan(f.Engine, "28") {
+		f.Warnings = append(f.Warnings, "Docker Engine before 28 routes container addresses to the host's neighbours; sandboxes with denied egress are not affected")
+	}
+	return nil
+}

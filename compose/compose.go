@@ -157,10 +157,11 @@ func (x *Extension) ProbeHost(ctx context.Context, name string) (sandboxer.HostS
 		return status, nil
 	}
 	status.Available, status.Sandboxes, status.Warnings = true, facts.Sandboxes, facts.Warnings
+	status.FreeDisk = sandboxer.Bytes(facts.FreeBytes >> 20 << 20)
 	status.Isolation = []sandboxer.Isolation{sandboxer.IsolationContainer}
 	status.Facts = map[string]string{
 		"engine": facts.Engine, "compose": facts.Compose, "kernel": facts.Kernel, "arch": facts.Arch,
-		"cpus": strconv.Itoa(facts.CPUs), "free": fmt.Sprintf("%.1f GiB", float64(facts.FreeBytes)/(1<<30)),
+		"cpus":    strconv.Itoa(facts.CPUs),
 		"storage": facts.Storage, "root": facts.Root, "user": facts.User, "rootless": strconv.FormatBool(facts.Rootless),
 		"clock_skew": facts.ClockSkew.String(),
 	}

@@ -236,7 +236,7 @@ func (p *provisioning) job(r *host.Reserved, mem *memory) (host.Job, error) {
 		}
 	}
 	for _, pin := range plan.Pins {
-		job.Files = append(job.Files, host.File{Path: "pins/" + pin.Name, Mode: int64(pin.Mode), Data: pin.Data})
+		job.Files = append(job.Files, host.File{Path: "pins/" + pin.Name, Mode: int64(pin.Mode), Data: pin.Data, Dir: pin.Dir, Copy: pin.Source})
 	}
 	return job, nil
 }

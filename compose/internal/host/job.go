@@ -27,11 +27,14 @@ type Job struct {
 	Images   [][2]string // service and image of those that are pulled if absent
 }
 
-// A File is placed in the sandbox's directory, outside the workspace.
+// A File is placed in the sandbox's directory, outside the workspace: Data, an
+// empty directory, or a copy of what the workspace held before anything ran.
 type File struct {
 	Path string // relative to the sandbox's directory
 	Mode int64
 	Data []byte
+	Dir  bool
+	Copy string // path in the workspace of the file or directory to copy
 }
 
 // Errors of Run that are answered by preparing again.
@@ -98,6 +101,7 @@ func lastWord(log string) string {
 func (m *Machine) control(r *Reserved, j Job) ([]byte, error) {
 	files := append(slices.Clone(j.Files),
 		File{Path: "mkdirs", Mode: 0o600, Data: nulTerminated(j.Mkdirs)},
+		File{Path: "copies", Mode: 0o600, Data: nulTerminated(copies(j.Files))},
 		File{Path: "images", Mode: 0o600, Data: imageLines(j.Images)},
 		File{Path: "jobs/up/run", Mode: 0o600, Data: []byte(m.jobText(r, j))},
 		File{Path: "complete", Mode: 0o600},
@@ -105,7 +109,14 @@ func (m *Machine) control(r *Reserved, j Job) ([]byte, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, f := range files {
-		if err := w.WriteHeader(&tar.Header{Name: f.Path, Mode: f.Mode, Size: int64(len(f.Data)), Format: tar.FormatGNU}); err != nil {
+		if f.Copy != "" {
+			continue
+		}
+		header := &tar.Header{Name: f.Path, Mode: f.Mode, Size: int64(len(f.Data)), Format: tar.FormatGNU}
+		if f.Dir {
+			header.Name, header.Mode, header.Typeflag = f.Path+"/", 0o755, tar.TypeDir
+		}
+		if err := w.WriteHeader(header); err != nil {
 			return nil, fmt.Errorf("packing %s: %w", f.Path, err)
 		}
 		if _, err := w.Write(f.Data); err != nil {
@@ -113,6 +124,17 @@ func (m *Machine) control(r *Reserved, j Job) ([]byte, error) {
 		}
 	}
 	return buf.Bytes(), w.Close()
+}
+
+// copies lists source and target of what is copied out of the workspace.
+func copies(files []File) []string {
+	var out []string
+	for _, f := range files {
+		if f.Copy != "" {
+			out = append(out, f.Copy, f.Path)
+		}
+	}
+	return out
 }
 
 // jobText is the job's script with its values before it.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/sand-boxer/sandboxer/compose/internal/engine"
 )
@@ -33,7 +32,7 @@ func (m *maker) clear(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	id, err := m.eng.CreateContainer(ctx, engine.ContainerSpec{
+	id, err := m.createContainer(ctx, engine.ContainerSpec{
 		Image:       image,
 		Cmd:         []string{"clear", "/dir"},
 		User:        "0:0",
@@ -52,7 +51,7 @@ func (m *maker) clear(ctx context.Context, dir string) error {
 		return err
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
 		_ = m.eng.RemoveContainer(ctx, id, engine.Removal{Force: true}) // a sweep finds it by its labels
 	}()

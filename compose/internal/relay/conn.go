@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -130,12 +131,15 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, c.opError("write", err)
 }
 
+// opError is err as a connection of package net would give it.
 func (c *conn) opError(op string, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.ErrClosedPipe):
 		err = net.ErrClosed
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = os.ErrDeadlineExceeded // the pipe's own words around it mislead
 	}
 	return &net.OpError{Op: op, Net: "tcp", Addr: c.remote, Err: err}
 }

@@ -44,7 +44,8 @@ func reason(text string) error {
 //
 // The connection honours deadlines, whatever the engine's transport does, and has a CloseWrite method. Data written
 // before Close is still delivered. The peer's end is io.EOF only if all it sent has arrived; a connection that breaks,
-// anywhere on the way, is an error.
+// anywhere on the way, is an error. Its process ends with it; but if the peer takes nothing while more than fits on the
+// way, about 1 MB, was sent to it, then only when the peer takes that or is gone.
 func Dial(ctx context.Context, eng *engine.Client, container string, addr netip.AddrPort) (net.Conn, error) {
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	if !addr.IsValid() || addr.Addr().Zone() != "" {

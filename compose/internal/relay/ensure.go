@@ -57,7 +57,9 @@ func (s Spec) withDefaults() Spec {
 // relay of another version is replaced, which breaks the connections through it.
 //
 // When it fails it takes back what it made, unless another process uses it already. The failure is not found, as
-// [engine.IsNotFound] says, if a network is gone.
+// [engine.IsNotFound] says, if a network is gone. Steps that make something are finished when the context ends, so that
+// their outcome is known: Ensure may outlast its context, by a few tens of milliseconds as a rule and by 20 s on a
+// connection that has fallen silent.
 func Ensure(ctx context.Context, eng *engine.Client, spec Spec) (string, error) {
 	if len(spec.Networks) == 0 {
 		return "", errors.New("a relay needs a network to stand on")
@@ -112,7 +114,20 @@ func (m *maker) attempt(ctx context.Context) (string, error) {
 	if c.State.Running {
 		return c.ID, nil
 	}
+	ctx, cancel := finishing(ctx)
+	defer cancel()
 	return c.ID, m.eng.StartContainer(ctx, c.ID)
+}
+
+// patience bounds what goes on after a context's end.
+const patience = 10 * time.Second
+
+// finishing is a context for a step that, once begun, does not end with the given one.
+func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() != nil {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), patience)
 }
 
 // accept makes sure that a container is the relay, and removes one that cannot serve.
@@ -142,8 +157,7 @@ func (m *maker) create(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m.tried = true
-	return m.eng.CreateContainer(ctx, engine.ContainerSpec{
+	return m.createContainer(ctx, engine.ContainerSpec{
 		Name:        m.spec.Name,
 		Image:       image,
 		Cmd:         []string{"hold"},
@@ -158,6 +172,13 @@ func (m *maker) create(ctx context.Context) (string, error) {
 		Pids:        pids,
 		LogDriver:   "none",
 	})
+}
+
+func (m *maker) createContainer(ctx context.Context, spec engine.ContainerSpec) (string, error) {
+	m.tried = true
+	ctx, cancel := finishing(ctx)
+	defer cancel()
+	return m.eng.CreateContainer(ctx, spec)
 }
 
 // image returns the id of the image, which is imported if there is none.
@@ -195,6 +216,8 @@ func (m *maker) importImage(ctx context.Context) (string, error) {
 		changes = append(changes, change)
 	}
 	m.tried = true
+	ctx, cancel := finishing(ctx)
+	defer cancel()
 	return m.eng.ImportImage(ctx, m.spec.Image, bytes.NewReader(archive), changes...)
 }
 
@@ -213,7 +236,7 @@ func (m *maker) connect(ctx context.Context, c engine.ContainerDetails) error {
 		if isOn(c, network) {
 			continue
 		}
-		if err := m.eng.ConnectNetwork(ctx, network, c.ID); err != nil {
+		if err := m.connectNetwork(ctx, network, c.ID); err != nil {
 			if now, inspectErr := m.eng.InspectContainer(ctx, c.ID); inspectErr == nil && isOn(now, network) {
 				continue // another process was quicker
 			}
@@ -221,6 +244,12 @@ func (m *maker) connect(ctx context.Context, c engine.ContainerDetails) error {
 		}
 	}
 	return nil
+}
+
+func (m *maker) connectNetwork(ctx context.Context, network, container string) error {
+	ctx, cancel := finishing(ctx)
+	defer cancel()
+	return m.eng.ConnectNetwork(ctx, network, container)
 }
 
 func isOn(c engine.ContainerDetails, network string) bool {
@@ -255,7 +284,7 @@ func (m *maker) takeBack(ctx context.Context) {
 	if !m.tried {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	// What cannot be removed now carries the labels by which a sweep finds it.
 	_ = m.eng.RemoveContainer(ctx, m.spec.Name, engine.Removal{})

@@ -63,6 +63,9 @@ func (c *conn) receive() {
 	c.mu.Lock()
 	c.readErr = err
 	c.mu.Unlock()
+	if err != nil {
+		c.out.Close() // there is nobody to write to, either
+	}
 	c.in.Close()
 	close(c.received)
 }

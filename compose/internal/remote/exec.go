@@ -18,9 +18,12 @@ func dialExec(ctx context.Context, p process, cmd Command) (net.Conn, error) {
 		p.kill()
 		return nil, err
 	}
-	e := &execStream{process: p, complaint: &tail{limit: maxStderr}}
+	e := &execStream{process: p, complaint: &tail{limit: maxStderr}, complained: make(chan struct{})}
 	out, errs := newFrame(nonce, &e.early), newFrame(nonce, e.complaint)
-	go io.Copy(errs, p.stderr())
+	go func() {
+		io.Copy(errs, p.stderr())
+		close(e.complained)
+	}()
 	begun := make(chan error, 1)
 	go func() { begun <- e.begin(text, out) }()
 	select {
@@ -39,8 +42,9 @@ func dialExec(ctx context.Context, p process, cmd Command) (net.Conn, error) {
 // An execStream is a process from the begin of its raw script on.
 type execStream struct {
 	process
-	early     bytes.Buffer // output that came together with the begin marker
-	complaint *tail        // what the script said on standard error
+	early      bytes.Buffer  // output that came together with the begin marker
+	complaint  *tail         // what the script says on standard error
+	complained chan struct{} // closed at the end of that
 }
 
 // begin sends the script and skips what the login shell says before it.
@@ -73,10 +77,13 @@ func (e *execStream) Read(p []byte) (int, error) {
 }
 
 func (e *execStream) end() error {
-	select {
-	case <-e.gone():
-	case <-time.After(statusWait):
-		return io.EOF // it closed its output and goes on
+	late := time.After(statusWait)
+	for _, end := range []<-chan struct{}{e.gone(), e.complained} {
+		select {
+		case <-end:
+		case <-late:
+			return io.EOF // it closed its output and goes on
+		}
 	}
 	code, err := e.status()
 	switch {

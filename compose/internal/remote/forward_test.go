@@ -21,17 +21,6 @@ import (
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
-// socketPath returns a path short enough for a unix socket.
-func socketPath(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "sock")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return filepath.Join(dir, "s")
-}
-
 // listenTo serves connections with f until the test ends. The address is a
 // socket's path if network is "unix".
 func listenTo(t *testing.T, network string, f func(net.Conn)) string {
@@ -75,105 +64,99 @@ func dialers(t *testing.T, h Host, f func(net.Conn)) map[string]func() (net.Conn
 	}
 }
 
-func TestConnectionsCarryBytesBothWays(t *testing.T) {
-	onEachHost(t, func(t *testing.T, h Host) {
-		ways := dialers(t, h, echo)
-		ways["exec"] = func() (net.Conn, error) {
-			return h.DialExec(t.Context(), Command{Script: "cat; printf %s \"$last\"", Vars: map[string]string{"last": "bye"}})
-		}
-		for name, dial := range ways {
-			t.Run(name, func(t *testing.T) {
-				c, err := dial()
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer c.Close()
-				data := bytes.Repeat([]byte("\x00\xff\r\n binary"), 300_000)
-				go func() {
-					c.Write(data)
-					c.(interface{ CloseWrite() error }).CloseWrite()
-				}()
-				got, err := io.ReadAll(c)
-				if err != nil || !bytes.Equal(got, append(data, "bye"...)) {
-					t.Errorf("%d bytes came back of %d and a goodbye, error %v", len(got), len(data), err)
-				}
-				if name != "exec" && c.RemoteAddr().Network() != name {
-					t.Errorf("remote address %v", c.RemoteAddr())
-				}
-			})
-		}
-	})
-}
-
-func TestConnectionsAreNetConns(t *testing.T) {
-	onEachHost(t, func(t *testing.T, h Host) {
-		received := make(chan string, 10)
-		silent := func(c net.Conn) {
-			got, _ := io.ReadAll(c)
-			received <- string(got)
-			c.Close()
-		}
-		for name, dial := range dialers(t, h, silent) {
-			t.Run(name, func(t *testing.T) {
-				c, err := dial()
-				if err != nil {
-					t.Fatal(err)
-				}
-				start := time.Now()
-				c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-				_, err = c.Read(make([]byte, 1))
-				var netErr net.Error
-				if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &netErr) || !netErr.Timeout() || time.Since(start) > time.Second {
-					t.Errorf("read deadline: %v after %v", err, time.Since(start))
-				}
-				c.SetDeadline(time.Time{})
-
-				blocked := make(chan error, 1)
-				go func() {
-					_, err := c.Read(make([]byte, 1))
-					blocked <- err
-				}()
-				time.Sleep(20 * time.Millisecond)
-				if _, err := c.Write([]byte("last words")); err != nil {
-					t.Error(err)
-				}
-				if err := c.Close(); err != nil {
-					t.Error(err)
-				}
-				if err := <-blocked; !errors.Is(err, net.ErrClosed) {
-					t.Errorf("a read that Close ended: %v", err)
-				}
-				if got := <-received; got != "last words" {
-					t.Errorf("the peer got %q of what was written before Close", got)
-				}
-				_, readErr := c.Read(make([]byte, 1))
-				_, writeErr := c.Write([]byte("x"))
-				for what, err := range map[string]error{"read": readErr, "write": writeErr, "second close": c.Close()} {
-					if !errors.Is(err, net.ErrClosed) {
-						t.Errorf("%s after Close: %v", what, err)
-					}
-				}
-			})
-		}
-	})
-}
-
-func TestWriteDeadline(t *testing.T) {
-	onEachHost(t, func(t *testing.T, h Host) {
-		deaf := func(c net.Conn) { <-t.Context().Done(); c.Close() }
-		for name, dial := range dialers(t, h, deaf) {
+func testConnectionsCarryBytesBothWays(t *testing.T, h Host) {
+	ways := dialers(t, h, echo)
+	ways["exec"] = func() (net.Conn, error) {
+		return h.DialExec(t.Context(), Command{Script: "cat; printf %s \"$last\"", Vars: map[string]string{"last": "bye"}})
+	}
+	for name, dial := range ways {
+		t.Run(name, func(t *testing.T) {
 			c, err := dial()
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
-			_, err = io.Copy(c, neverEnding{})
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("%s: %v", name, err)
+			defer c.Close()
+			data := bytes.Repeat([]byte("\x00\xff\r\n binary"), 300_000)
+			go func() {
+				c.Write(data)
+				c.(interface{ CloseWrite() error }).CloseWrite()
+			}()
+			got, err := io.ReadAll(c)
+			if err != nil || !bytes.Equal(got, append(data, "bye"...)) {
+				t.Errorf("%d bytes came back of %d and a goodbye, error %v", len(got), len(data), err)
 			}
-			c.Close()
+			if name != "exec" && c.RemoteAddr().Network() != name {
+				t.Errorf("remote address %v", c.RemoteAddr())
+			}
+		})
+	}
+}
+
+func testConnectionsAreNetConns(t *testing.T, h Host) {
+	received := make(chan string, 10)
+	silent := func(c net.Conn) {
+		got, _ := io.ReadAll(c)
+		received <- string(got)
+		c.Close()
+	}
+	for name, dial := range dialers(t, h, silent) {
+		t.Run(name, func(t *testing.T) {
+			c, err := dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := time.Now()
+			c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			_, err = c.Read(make([]byte, 1))
+			var netErr net.Error
+			if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &netErr) || !netErr.Timeout() || time.Since(start) > time.Second {
+				t.Errorf("read deadline: %v after %v", err, time.Since(start))
+			}
+			c.SetDeadline(time.Time{})
+
+			blocked := make(chan error, 1)
+			go func() {
+				_, err := c.Read(make([]byte, 1))
+				blocked <- err
+			}()
+			time.Sleep(20 * time.Millisecond)
+			if _, err := c.Write([]byte("last words")); err != nil {
+				t.Error(err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			if err := <-blocked; !errors.Is(err, net.ErrClosed) {
+				t.Errorf("a read that Close ended: %v", err)
+			}
+			if got := <-received; got != "last words" {
+				t.Errorf("the peer got %q of what was written before Close", got)
+			}
+			_, readErr := c.Read(make([]byte, 1))
+			_, writeErr := c.Write([]byte("x"))
+			for what, err := range map[string]error{"read": readErr, "write": writeErr, "second close": c.Close()} {
+				if !errors.Is(err, net.ErrClosed) {
+					t.Errorf("%s after Close: %v", what, err)
+				}
+			}
+		})
+	}
+}
+
+func testWriteDeadline(t *testing.T, h Host) {
+	deaf := func(c net.Conn) { <-t.Context().Done(); c.Close() }
+	for name, dial := range dialers(t, h, deaf) {
+		c, err := dial()
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+		c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+		_, err = io.Copy(c, neverEnding{})
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %v", name, err)
+		}
+		c.Close()
+	}
 }
 
 func TestConnectionsNeedNoSession(t *testing.T) {
@@ -209,43 +192,41 @@ func TestConnectionsNeedNoSession(t *testing.T) {
 	}
 }
 
-func TestHTTPOverASocket(t *testing.T) {
-	onEachHost(t, func(t *testing.T, h Host) {
-		path := socketPath(t)
-		l, err := net.Listen("unix", path)
+func testHTTPOverASocket(t *testing.T, h Host) {
+	path := socketPath(t)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/never" {
+			<-r.Context().Done()
+			return
+		}
+		fmt.Fprint(w, "hello")
+	})}
+	go server.Serve(l)
+	defer server.Close()
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return h.DialUnix(ctx, path) },
+	}}
+	defer client.CloseIdleConnections()
+	for range 3 {
+		r, err := client.Get("http://engine/")
 		if err != nil {
 			t.Fatal(err)
 		}
-		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/never" {
-				<-r.Context().Done()
-				return
-			}
-			fmt.Fprint(w, "hello")
-		})}
-		go server.Serve(l)
-		defer server.Close()
-		client := &http.Client{Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return h.DialUnix(ctx, path) },
-		}}
-		defer client.CloseIdleConnections()
-		for range 3 {
-			r, err := client.Get("http://engine/")
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, err := io.ReadAll(r.Body)
-			if r.Body.Close(); string(body) != "hello" || err != nil {
-				t.Errorf("got %q, %v", body, err)
-			}
+		body, err := io.ReadAll(r.Body)
+		if r.Body.Close(); string(body) != "hello" || err != nil {
+			t.Errorf("got %q, %v", body, err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		request, _ := http.NewRequestWithContext(ctx, "GET", "http://engine/never", nil)
-		if _, err := client.Do(request); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a request nobody answers: %v", err)
-		}
-	})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	request, _ := http.NewRequestWithContext(ctx, "GET", "http://engine/never", nil)
+	if _, err := client.Do(request); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a request nobody answers: %v", err)
+	}
 }
 
 func TestForwardingRefused(t *testing.T) {
@@ -273,58 +254,56 @@ func TestForwardingRefused(t *testing.T) {
 	}
 }
 
-func TestNothingListens(t *testing.T) {
-	onEachHost(t, func(t *testing.T, h Host) {
-		mustRun(t, h, Command{Script: ":"})
-		if _, err := h.DialUnix(t.Context(), "/no/such/socket"); err == nil || Temporary(err) {
-			t.Errorf("unix: %v", err)
-		}
-		_, err := h.DialTCP(t.Context(), netip.MustParseAddrPort("127.0.0.1:1"))
-		if err == nil || errors.Is(err, ErrForwardingRefused) || !strings.Contains(strings.ToLower(err.Error()), "connection refused") {
-			t.Errorf("tcp: %v, want connection refused", err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, err := h.DialTCP(ctx, netip.MustParseAddrPort("127.0.0.1:1")); err == nil {
-			t.Error("a context that had ended was no hindrance")
-		}
-	})
+func testNothingListens(t *testing.T, h Host) {
+	mustRun(t, h, Command{Script: ":"})
+	if _, err := h.DialUnix(t.Context(), "/no/such/socket"); err == nil || Temporary(err) {
+		t.Errorf("unix: %v", err)
+	}
+	_, err := h.DialTCP(t.Context(), netip.MustParseAddrPort("127.0.0.1:1"))
+	if err == nil || errors.Is(err, ErrForwardingRefused) || !strings.Contains(strings.ToLower(err.Error()), "connection refused") {
+		t.Errorf("tcp: %v, want connection refused", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := h.DialTCP(ctx, netip.MustParseAddrPort("127.0.0.1:1")); err == nil {
+		t.Error("a context that had ended was no hindrance")
+	}
 }
 
-func TestDialExecOfAScriptThatFails(t *testing.T) {
-	onEachHost(t, func(t *testing.T, h Host) {
-		c, err := h.DialExec(t.Context(), Command{Script: "printf early; echo no such engine >&2; exit 3"})
+func testDialExecOfAScriptThatFails(t *testing.T, h Host) {
+	c, err := h.DialExec(t.Context(), Command{Script: "printf early; echo no such engine >&2; exit 3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	got, err := io.ReadAll(c)
+	if string(got) != "early" || err == nil || !strings.Contains(err.Error(), "status 3: no such engine") {
+		t.Errorf("read %q, %v; want what the script said", got, err)
+	}
+	if _, err := h.DialExec(t.Context(), Command{Script: "\x00"}); err == nil {
+		t.Error("a script with NUL was taken")
+	}
+}
+
+func testClosingAnExecConnectionEndsItsScript(t *testing.T, h Host) {
+	scripts := map[string]string{
+		"that reads":          `sh -c 'echo $$ >"$1"; cat >/dev/null' sh "$pid"`,
+		"that does not":       `sh -c 'echo $$ >"$1"; while echo; do sleep 0.1; done' sh "$pid"`,
+		"that becomes a tool": `echo $$ >"$pid"; exec cat`,
+	}
+	dir := t.TempDir()
+	for name, script := range scripts {
+		pid := filepath.Join(dir, name)
+		c, err := h.DialExec(t.Context(), Command{Script: script, Vars: map[string]string{"pid": pid}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
-		got, err := io.ReadAll(c)
-		if string(got) != "early" || err == nil || !strings.Contains(err.Error(), "status 3: no such engine") {
-			t.Errorf("read %q, %v; want what the script said", got, err)
-		}
-		if _, err := h.DialExec(t.Context(), Command{Script: "\x00"}); err == nil {
-			t.Error("a script with NUL was taken")
-		}
-	})
-}
-
-func TestClosingAnExecConnectionEndsItsScript(t *testing.T) {
-	onEachHost(t, func(t *testing.T, h Host) {
-		for name, script := range map[string]string{
-			"that reads":          `sh -c 'echo $$ >"$1"; cat >/dev/null' sh "$pid"`,
-			"that does not":       `sh -c 'echo $$ >"$1"; while echo; do sleep 0.1; done' sh "$pid"`,
-			"that becomes a tool": `echo $$ >"$pid"; exec cat`,
-		} {
-			pid := filepath.Join(t.TempDir(), "pid")
-			c, err := h.DialExec(t.Context(), Command{Script: script, Vars: map[string]string{"pid": pid}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "the script is under way", exists(pid))
-			c.Close()
-			eventually(t, "the script "+name+" ends", func() bool { return !alive(t, pid) })
-		}
-	})
+		eventually(t, "the script is under way", exists(pid))
+		c.Close()
+	}
+	for name := range scripts {
+		eventually(t, "the script "+name+" ends", func() bool { return !alive(t, filepath.Join(dir, name)) })
+	}
 }
 
 func TestLostLinkIsNotTheEndOfTheData(t *testing.T) {

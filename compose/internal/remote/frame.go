@@ -10,9 +10,9 @@ import (
 // A frame picks what a script wrote out of a stream in which other things may
 // come before and after it.
 type frame struct {
-	begin, end []byte
-	payload    io.Writer
-	noise      tail // what came before the begin
+	begin, beat, end []byte // the markers; beats are dropped
+	payload          io.Writer
+	noise            tail // what came before the begin
 
 	begun, ended bool
 	exitCode     int // valid once ended
@@ -22,7 +22,7 @@ type frame struct {
 
 func newFrame(nonce string, payload io.Writer) *frame {
 	return &frame{
-		begin: []byte(nonce + " begin\n"), end: []byte(nonce + " end "),
+		begin: []byte(nonce + " begin\n"), beat: []byte(nonce + " beat\n"), end: []byte(nonce + " end "),
 		payload: payload, noise: tail{limit: 4 << 10},
 	}
 }
@@ -57,11 +57,12 @@ func (f *frame) passOn() error {
 		f.held = nil
 		return nil
 	}
+	f.held = bytes.ReplaceAll(f.held, f.beat, nil)
 	n := bytes.Index(f.held, f.end)
 	if n >= 0 {
 		f.parseEnd(f.held[n+len(f.end):])
 	} else {
-		n = len(f.held) - partial(f.held, f.end)
+		n = len(f.held) - max(partial(f.held, f.end), partial(f.held, f.beat))
 	}
 	if n == 0 {
 		return nil

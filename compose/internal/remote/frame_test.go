@@ -22,6 +22,7 @@ func TestFrameFindsThePayloadHoweverTheStreamIsCut(t *testing.T) {
 		{name: "near markers in the noise", stream: "sbx-" + nonce + " begi" + nonce + " begin\nx" + nonce + " end 0\n", payload: "x", noise: "sbx-" + nonce + " begi", ended: true},
 		{name: "near markers in the payload", stream: nonce + " begin\nsbx-0123sbx-" + nonce + " en" + nonce + " end 3\n", payload: "sbx-0123sbx-" + nonce + " en", ended: true, code: 3},
 		{name: "another begin in the payload", stream: nonce + " begin\n" + nonce + " begin\n" + nonce + " end 0\n", payload: nonce + " begin\n", ended: true},
+		{name: "beats", stream: nonce + " begin\n" + nonce + " beat\none" + nonce + " beat\n" + nonce + " beat\n, two\n" + nonce + " bea" + nonce + " beat\n" + nonce + " end 0\n", payload: "one, two\n" + nonce + " bea", ended: true},
 		{name: "cut before the begin", stream: "noise " + nonce + " beg", noise: "noise "},
 		{name: "cut in the payload", stream: nonce + " begin\nhalf", payload: "half"},
 		{name: "cut in the end marker", stream: nonce + " begin\nall" + nonce + " end", payload: "all"},

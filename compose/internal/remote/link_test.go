@@ -21,16 +21,6 @@ import (
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
-// through returns a host that is reached over a proxy.
-func through(t *testing.T, server *sshtest.Server, cfg SSHConfig) (Host, *sshtest.Proxy) {
-	t.Helper()
-	proxy := sshtest.NewProxy(t, server.Addr)
-	cfg.Address = proxy.Addr
-	cfg.KnownHosts = []string{server.KnownHostsFor(proxy.Addr)}
-	cfg.User, cfg.IdentityFiles = server.User, []string{server.IdentityFile}
-	return open(t, cfg), proxy
-}
-
 func TestManyRunsShareOneConnection(t *testing.T) {
 	t.Parallel()
 	for _, maxSessions := range []int{10, 2, 1} {
@@ -104,20 +94,29 @@ func TestHostWithoutSessions(t *testing.T) {
 func TestBrokenLinkInterruptsAndTheNextRunRedials(t *testing.T) {
 	t.Parallel()
 	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir()})
-	for name, breakLink := range map[string]func(*sshtest.Proxy){
-		"reset": (*sshtest.Proxy).Reset,
-		"cut":   (*sshtest.Proxy).Cut,
-	} {
+	tests := map[string]struct {
+		breakLink func(*sshtest.Proxy)
+		input     io.Reader
+	}{
+		"reset":           {breakLink: (*sshtest.Proxy).Reset},
+		"cut":             {breakLink: (*sshtest.Proxy).Cut},
+		"cut, with input": {breakLink: (*sshtest.Proxy).Cut, input: strings.NewReader("unread")},
+	}
+	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h, proxy := through(t, server, SSHConfig{})
 			pid := filepath.Join(t.TempDir(), "pid")
 			done := make(chan error, 1)
 			go func() {
-				_, err := h.Run(t.Context(), Command{Script: `sh -c 'echo $$ >"$1"; exec sleep 60' sh "$pid"`, Vars: map[string]string{"pid": pid}})
+				_, err := h.Run(t.Context(), Command{
+					Script: `sh -c 'echo $$ >"$1"; exec sleep 60' sh "$pid"`,
+					Vars:   map[string]string{"pid": pid}, Stdin: tt.input,
+				})
 				done <- err
 			}()
 			eventually(t, "the script is under way", exists(pid))
-			breakLink(proxy)
+			tt.breakLink(proxy)
 			if err := <-done; !errors.Is(err, ErrInterrupted) || !Temporary(err) {
 				t.Errorf("got %v, want ErrInterrupted", err)
 			} else if name == "reset" && !errors.Is(err, syscall.ECONNRESET) {
@@ -130,7 +129,7 @@ func TestBrokenLinkInterruptsAndTheNextRunRedials(t *testing.T) {
 				t.Errorf("%d connections, want the broken one and another", proxy.Opened())
 			}
 			// A link that broke while nobody used it is nobody's error.
-			breakLink(proxy)
+			tt.breakLink(proxy)
 			mustRun(t, h, Command{Script: ":"})
 		})
 	}
@@ -165,11 +164,11 @@ func TestLinkCutAtAnyByteIsNeverTakenForSuccess(t *testing.T) {
 func TestSilentHostIsGivenUp(t *testing.T) {
 	t.Parallel()
 	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir()})
-	const keepalive = 200 * time.Millisecond
+	const keepalive = 150 * time.Millisecond
 	h, proxy := through(t, server, SSHConfig{Keepalive: keepalive})
 
 	// One that answers is not, however long a script is silent.
-	mustRun(t, h, Command{Script: "sleep 1.5"})
+	mustRun(t, h, Command{Script: "sleep 1"})
 
 	started, w := io.Pipe()
 	done := make(chan error, 1)
@@ -184,7 +183,7 @@ func TestSilentHostIsGivenUp(t *testing.T) {
 	if took := time.Since(start); took < 2*keepalive || took > 4*keepalive+500*time.Millisecond {
 		t.Errorf("given up after %v, want about %v", took, 3*keepalive)
 	}
-	if !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), "silent for 600ms") {
+	if !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), "silent for 450ms") {
 		t.Errorf("got %v", err)
 	}
 	proxy.Resume()
@@ -198,7 +197,7 @@ func TestSlowLinkIsNotSilent(t *testing.T) {
 	mustRun(t, h, Command{Script: ":"})
 	proxy.Delay(150 * time.Millisecond) // an answer takes longer than an interval
 	r, err := h.Run(t.Context(), Command{
-		Script: "sleep 1; head -c 4000000 /dev/zero; sleep 0.5", Stdout: io.Discard,
+		Script: "sleep 1; head -c 4000000 /dev/zero", Stdout: io.Discard,
 	})
 	if err != nil || r.ExitCode != 0 {
 		t.Errorf("exit %d, %v", r.ExitCode, err)
@@ -225,7 +224,7 @@ func TestUnreachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
+	t.Cleanup(func() { silent.Close() })
 	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir()})
 	server.Stop()
 	for name, address := range map[string]string{
@@ -236,6 +235,7 @@ func TestUnreachable(t *testing.T) {
 		"hangs up at once": hangUp(t),
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			cfg := configFor(server)
 			cfg.Address, cfg.ConnectTimeout = address, 3*time.Second
 			if name == "no handshake" {

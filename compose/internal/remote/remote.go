@@ -27,10 +27,11 @@ type Host interface {
 	// error. Any error means that the script may have run not at all, in part
 	// or completely; see [ErrInterrupted].
 	//
-	// When ctx ends Run returns at once. A script without Stdin is then ended
-	// by SIGTERM to its process group, two seconds later SIGKILL, and so it is
-	// when the link to the machine breaks. What is to outlive Run has to leave
-	// that group (setsid) and let go of the script's output.
+	// When ctx ends Run returns at once. Then, and when the link to the machine
+	// breaks, the script is ended by SIGTERM to its process group, two seconds
+	// later SIGKILL; one with Stdin may take two seconds longer to notice. What
+	// is to outlive Run has to leave that group (setsid) and let go of the
+	// script's output.
 	Run(ctx context.Context, cmd Command) (Result, error)
 
 	// DialExec runs a script as Run does and returns its standard input and

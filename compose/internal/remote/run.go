@@ -30,7 +30,7 @@ const killGrace = 2 * time.Second
 
 // run has p execute cmd. It is done with p when it returns.
 func run(ctx context.Context, p process, cmd Command) (Result, error) {
-	form := formLeashed
+	form := formNoInput
 	if cmd.Stdin != nil {
 		form = formInput
 	}
@@ -75,7 +75,7 @@ type running struct {
 }
 
 // feed writes the script and its input. Where there is no input the stream
-// stays open: it is the leash.
+// stays open: see inputLeash.
 func (r *running) feed(text, input io.Reader) {
 	if _, err := io.Copy(r.process, text); err != nil || input == nil {
 		return // why a write failed is for the readers to find out

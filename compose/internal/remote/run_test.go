@@ -17,69 +17,9 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
-
-	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
-// onEachHost runs a test over SSH and on this machine.
-func onEachHost(t *testing.T, test func(t *testing.T, h Host)) {
-	t.Helper()
-	t.Run("ssh", func(t *testing.T) {
-		t.Parallel()
-		server := sshtest.Start(t, sshtest.Options{Home: t.TempDir()})
-		test(t, connect(t, server))
-	})
-	t.Run("local", func(t *testing.T) {
-		t.Parallel()
-		test(t, local(t))
-	})
-}
-
-// configFor returns a configuration that leads to server.
-func configFor(server *sshtest.Server) SSHConfig {
-	return SSHConfig{
-		Address: server.Addr, User: server.User,
-		KnownHosts:    []string{server.KnownHosts},
-		IdentityFiles: []string{server.IdentityFile},
-	}
-}
-
-func connect(t *testing.T, server *sshtest.Server) Host {
-	t.Helper()
-	return open(t, configFor(server))
-}
-
-func open(t *testing.T, cfg SSHConfig) Host {
-	t.Helper()
-	h, err := SSH(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.Close() })
-	return h
-}
-
-func local(t *testing.T) Host {
-	t.Helper()
-	h, err := Local()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.Close() })
-	return h
-}
-
-// mustRun returns what a script printed that has to succeed.
-func mustRun(t *testing.T, h Host, cmd Command) string {
-	t.Helper()
-	r, err := h.Run(t.Context(), cmd)
-	if err != nil || r.ExitCode != 0 {
-		t.Fatalf("exit %d, error %v, stderr %q", r.ExitCode, err, r.Stderr)
-	}
-	return string(r.Stdout)
-}
-
-func TestRunReportsWhatAScriptDid(t *testing.T) {
+func testRunReportsWhatAScriptDid(t *testing.T, h Host) {
 	tests := []struct {
 		name           string
 		script         string
@@ -106,28 +46,26 @@ func TestRunReportsWhatAScriptDid(t *testing.T) {
 		{name: "wants the protocol's variables unset", script: `echo "${SBX-}${SBX_NL-}"`, stdout: "\n"},
 		{name: "prints a marker like ours", script: "echo sbx-00000000000000000000000000000000 end 0", stdout: "sbx-00000000000000000000000000000000 end 0\n"},
 	}
-	onEachHost(t, func(t *testing.T, h Host) {
-		for _, tt := range tests {
-			t.Run(tt.name, func(t *testing.T) {
-				r, err := h.Run(t.Context(), Command{Script: tt.script})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if string(r.Stdout) != tt.stdout {
-					t.Errorf("stdout %q, want %q", r.Stdout, tt.stdout)
-				}
-				if tt.stderr != "?" && string(r.Stderr) != tt.stderr {
-					t.Errorf("stderr %q, want %q", r.Stderr, tt.stderr)
-				}
-				if tt.exit >= 0 && r.ExitCode != tt.exit || tt.exit < 0 && r.ExitCode == 0 {
-					t.Errorf("exit code %d, want %d", r.ExitCode, tt.exit)
-				}
-			})
-		}
-	})
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := h.Run(t.Context(), Command{Script: tt.script})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(r.Stdout) != tt.stdout {
+				t.Errorf("stdout %q, want %q", r.Stdout, tt.stdout)
+			}
+			if tt.stderr != "?" && string(r.Stderr) != tt.stderr {
+				t.Errorf("stderr %q, want %q", r.Stderr, tt.stderr)
+			}
+			if tt.exit >= 0 && r.ExitCode != tt.exit || tt.exit < 0 && r.ExitCode == 0 {
+				t.Errorf("exit code %d, want %d", r.ExitCode, tt.exit)
+			}
+		})
+	}
 }
 
-func TestVarsArriveByteForByte(t *testing.T) {
+func testVarsArriveByteForByte(t *testing.T, h Host) {
 	var every strings.Builder
 	for b := 1; b < 256; b++ {
 		if b != '\r' {
@@ -139,14 +77,12 @@ func TestVarsArriveByteForByte(t *testing.T) {
 		"-n", "\\", `\n`, "a\nb", "\n", "ends with newlines\n\n\n", "  spaces around\t ", "!event", "*", "~",
 		"ünïcödé", "\xff\xfe", "\x81\x82\x83\x84\x85\x86\x87\x88", every.String(), strings.Repeat("long ", 20000),
 	}
-	onEachHost(t, func(t *testing.T, h Host) {
-		for _, value := range values {
-			got := mustRun(t, h, Command{Script: `printf '%s' "$value"`, Vars: map[string]string{"value": value, "other_1": "'"}})
-			if got != value {
-				t.Errorf("value %.60q arrived as %.60q", value, got)
-			}
+	for _, value := range values {
+		got := mustRun(t, h, Command{Script: `printf '%s' "$value"`, Vars: map[string]string{"value": value, "other_1": "'"}})
+		if got != value {
+			t.Errorf("value %.60q arrived as %.60q", value, got)
 		}
-	})
+	}
 }
 
 func TestScriptsAndVarsThatCannotTravelAreRefused(t *testing.T) {
@@ -172,157 +108,120 @@ func TestScriptsAndVarsThatCannotTravelAreRefused(t *testing.T) {
 	}
 }
 
-func TestDataAfterTheScript(t *testing.T) {
+func testDataAfterTheScript(t *testing.T, h Host) {
 	data := make([]byte, 10<<20)
 	rand.Read(data)
 	// What a shell reading ahead, or reading text, would swallow or change.
 	copy(data, "\n\x00\xff 'echo injected'\nsbx-\n")
 
-	onEachHost(t, func(t *testing.T, h Host) {
-		t.Run("goes up unchanged", func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "upload")
-			mustRun(t, h, Command{
-				Script: `cat >"$file"`, Vars: map[string]string{"file": file}, Stdin: bytes.NewReader(data),
-			})
-			got, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got, data) {
-				t.Errorf("%d bytes arrived with sum %x, want %d with %x", len(got), sha256.Sum256(got), len(data), sha256.Sum256(data))
-			}
+	t.Run("goes up unchanged", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "upload")
+		mustRun(t, h, Command{
+			Script: `cat >"$file"`, Vars: map[string]string{"file": file}, Stdin: bytes.NewReader(data),
 		})
-		t.Run("comes back unchanged", func(t *testing.T) {
-			sum := sha256.New()
-			r, err := h.Run(t.Context(), Command{Script: "cat", Stdin: bytes.NewReader(data), Stdout: sum})
-			if err != nil || r.ExitCode != 0 || len(r.Stdout) != 0 {
-				t.Fatalf("exit %d, %d bytes in result, error %v", r.ExitCode, len(r.Stdout), err)
-			}
-			if want := sha256.Sum256(data); !bytes.Equal(sum.Sum(nil), want[:]) {
-				t.Errorf("sum %x, want %x", sum.Sum(nil), want)
-			}
-		})
-		t.Run("in several commands", func(t *testing.T) {
-			got := mustRun(t, h, Command{Script: "read -r first; echo got $first; cat", Stdin: strings.NewReader("one\ntwo\nthree")})
-			if got != "got one\ntwo\nthree" {
-				t.Errorf("script saw %q", got)
-			}
-		})
-		t.Run("may be left unread", func(t *testing.T) {
-			r, err := h.Run(t.Context(), Command{Script: "head -c 3; exit 5", Stdin: bytes.NewReader(data)})
-			if err != nil || r.ExitCode != 5 || string(r.Stdout) != string(data[:3]) {
-				t.Errorf("exit %d, stdout %q, error %v", r.ExitCode, r.Stdout, err)
-			}
-		})
-		t.Run("whose reader fails is not taken for complete", func(t *testing.T) {
-			broken := errors.New("disk on fire")
-			_, err := h.Run(t.Context(), Command{
-				Script: "cat >/dev/null", Stdin: io.MultiReader(bytes.NewReader(data[:1<<20]), iotest.ErrReader(broken)),
-			})
-			if !errors.Is(err, broken) {
-				t.Errorf("error %v, want the reader's", err)
-			}
-		})
-	})
-}
-
-func TestOutputArrivesAsItIsPrinted(t *testing.T) {
-	onEachHost(t, func(t *testing.T, h Host) {
-		r, w := io.Pipe()
-		done := make(chan error, 1)
-		// The script goes on only when we have seen its first line.
-		fifo := filepath.Join(t.TempDir(), "go")
-		go func() {
-			_, err := h.Run(t.Context(), Command{
-				Script: `mkfifo "$fifo"; echo first; read -r _ <"$fifo"; echo second`,
-				Vars:   map[string]string{"fifo": fifo}, Stdout: w,
-			})
-			w.Close()
-			done <- err
-		}()
-		line := make([]byte, 100)
-		if n, err := r.Read(line); string(line[:n]) != "first\n" {
-			t.Fatalf("read %q, %v before the script's end", line[:n], err)
-		}
-		if err := os.WriteFile(fifo, []byte("\n"), 0); err != nil {
-			t.Fatal(err)
-		}
-		if rest, err := io.ReadAll(r); string(rest) != "second\n" {
-			t.Errorf("then %q, %v", rest, err)
-		}
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-func TestOutputLimits(t *testing.T) {
-	onEachHost(t, func(t *testing.T, h Host) {
-		if _, err := h.Run(t.Context(), Command{Script: "exec yes"}); !errors.Is(err, ErrOutputLimit) {
-			t.Errorf("endless output: error %v, want ErrOutputLimit", err)
-		}
-		full := errors.New("full")
-		if _, err := h.Run(t.Context(), Command{Script: "exec yes", Stdout: failingWriter{full}}); !errors.Is(err, full) {
-			t.Errorf("output nobody takes: error %v, want the writer's", err)
-		}
-		r, err := h.Run(t.Context(), Command{Script: "yes err | head -n 100000 >&2; printf last >&2"})
+		got, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(r.Stderr) != maxStderr || !bytes.HasSuffix(r.Stderr, []byte("err\nlast")) {
-			t.Errorf("kept %d bytes of stderr, ending in %q", len(r.Stderr), r.Stderr[max(0, len(r.Stderr)-20):])
+		if !bytes.Equal(got, data) {
+			t.Errorf("%d bytes arrived with sum %x, want %d with %x", len(got), sha256.Sum256(got), len(data), sha256.Sum256(data))
 		}
 	})
+	t.Run("comes back unchanged", func(t *testing.T) {
+		sum := sha256.New()
+		r, err := h.Run(t.Context(), Command{Script: "cat", Stdin: bytes.NewReader(data), Stdout: sum})
+		if err != nil || r.ExitCode != 0 || len(r.Stdout) != 0 {
+			t.Fatalf("exit %d, %d bytes in result, error %v", r.ExitCode, len(r.Stdout), err)
+		}
+		if want := sha256.Sum256(data); !bytes.Equal(sum.Sum(nil), want[:]) {
+			t.Errorf("sum %x, want %x", sum.Sum(nil), want)
+		}
+	})
+	t.Run("in several commands", func(t *testing.T) {
+		got := mustRun(t, h, Command{Script: "read -r first; echo got $first; cat", Stdin: strings.NewReader("one\ntwo\nthree")})
+		if got != "got one\ntwo\nthree" {
+			t.Errorf("script saw %q", got)
+		}
+	})
+	t.Run("may be left unread", func(t *testing.T) {
+		r, err := h.Run(t.Context(), Command{Script: "head -c 3; exit 5", Stdin: bytes.NewReader(data)})
+		if err != nil || r.ExitCode != 5 || string(r.Stdout) != string(data[:3]) {
+			t.Errorf("exit %d, stdout %q, error %v", r.ExitCode, r.Stdout, err)
+		}
+	})
+	t.Run("whose reader fails is not taken for complete", func(t *testing.T) {
+		broken := errors.New("disk on fire")
+		_, err := h.Run(t.Context(), Command{
+			Script: "cat >/dev/null", Stdin: io.MultiReader(bytes.NewReader(data[:1<<20]), iotest.ErrReader(broken)),
+		})
+		if !errors.Is(err, broken) {
+			t.Errorf("error %v, want the reader's", err)
+		}
+	})
+}
+
+func testOutputArrivesAsItIsPrinted(t *testing.T, h Host) {
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	// The script goes on only when we have seen its first line.
+	fifo := filepath.Join(t.TempDir(), "go")
+	go func() {
+		_, err := h.Run(t.Context(), Command{
+			Script: `mkfifo "$fifo"; echo first; read -r _ <"$fifo"; echo second`,
+			Vars:   map[string]string{"fifo": fifo}, Stdout: w,
+		})
+		w.Close()
+		done <- err
+	}()
+	line := make([]byte, 100)
+	if n, err := r.Read(line); string(line[:n]) != "first\n" {
+		t.Fatalf("read %q, %v before the script's end", line[:n], err)
+	}
+	if err := os.WriteFile(fifo, []byte("\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(r); string(rest) != "second\n" {
+		t.Errorf("then %q, %v", rest, err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func testOutputLimits(t *testing.T, h Host) {
+	if _, err := h.Run(t.Context(), Command{Script: "exec yes"}); !errors.Is(err, ErrOutputLimit) {
+		t.Errorf("endless output: error %v, want ErrOutputLimit", err)
+	}
+	full := errors.New("full")
+	if _, err := h.Run(t.Context(), Command{Script: "exec yes", Stdout: failingWriter{full}}); !errors.Is(err, full) {
+		t.Errorf("output nobody takes: error %v, want the writer's", err)
+	}
+	r, err := h.Run(t.Context(), Command{Script: "yes err | head -n 100000 >&2; printf last >&2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Stderr) != maxStderr || !bytes.HasSuffix(r.Stderr, []byte("err\nlast")) {
+		t.Errorf("kept %d bytes of stderr, ending in %q", len(r.Stderr), r.Stderr[max(0, len(r.Stderr)-20):])
+	}
 }
 
 type failingWriter struct{ err error }
 
 func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
 
-// processesIn returns a script's report of whether processes still run, by the
-// pid files it left in a directory.
-func alive(t *testing.T, file string) bool {
-	t.Helper()
-	pid, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	state, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
-	if err != nil {
-		return false
-	}
-	return !bytes.Contains(state, []byte(") Z "))
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never happened: %s", what)
-		}
-	}
-}
-
-func exists(file string) func() bool {
-	return func() bool {
-		text, err := os.ReadFile(file)
-		return err == nil && len(text) > 0
-	}
-}
-
-func TestCancelEndsTheScriptAndSparesTheDetached(t *testing.T) {
+func testCancelEndsTheScriptAndSparesTheDetached(t *testing.T, h Host) {
 	const script = `
 		setsid sh -c 'echo $$ >"$1/detached"; exec sleep 60' sh "$dir" >/dev/null 2>&1 </dev/null &
 		sh -c 'trap "" TERM; echo $$ >"$1/stubborn"; while :; do sleep 1; done' sh "$dir" &
 		while ! [ -s "$dir/detached" ] || ! [ -s "$dir/stubborn" ]; do sleep 0.01; done
 		sh -c 'echo $$ >"$1/attached"; exec sleep 60' sh "$dir"`
 
-	onEachHost(t, func(t *testing.T, h Host) {
-		dir := t.TempDir()
+	dirs := map[string]io.Reader{t.TempDir(): nil, t.TempDir(): strings.NewReader("unread")}
+	for dir, input := range dirs {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			_, err := h.Run(ctx, Command{Script: script, Vars: map[string]string{"dir": dir}})
+			_, err := h.Run(ctx, Command{Script: script, Vars: map[string]string{"dir": dir}, Stdin: input})
 			done <- err
 		}()
 		eventually(t, "the script is under way", exists(filepath.Join(dir, "attached")))
@@ -340,64 +239,65 @@ func TestCancelEndsTheScriptAndSparesTheDetached(t *testing.T) {
 				t.Errorf("error %q is not %q", err, want)
 			}
 		}
-		eventually(t, "the script's process ends", func() bool { return !alive(t, filepath.Join(dir, "attached")) })
-		eventually(t, "the process that ignores SIGTERM ends", func() bool { return !alive(t, filepath.Join(dir, "stubborn")) })
+	}
+	for dir, input := range dirs {
+		for _, name := range []string{"attached", "stubborn"} {
+			eventually(t, fmt.Sprintf("with input %v, the %s process ends", input, name), func() bool { return !alive(t, filepath.Join(dir, name)) })
+		}
 		if !alive(t, filepath.Join(dir, "detached")) {
 			t.Error("the detached process ended too")
 		}
-		if got := mustRun(t, h, Command{Script: "echo again"}); got != "again\n" {
-			t.Errorf("afterwards: %q", got)
-		}
-	})
+	}
+	if got := mustRun(t, h, Command{Script: "echo again"}); got != "again\n" {
+		t.Errorf("afterwards: %q", got)
+	}
 }
 
-func TestCancelIsPromptWhateverBlocks(t *testing.T) {
+func testCancelIsPromptWhateverBlocks(t *testing.T, h Host) {
 	stuck, w := io.Pipe()
 	t.Cleanup(func() { w.Close() })
-	onEachHost(t, func(t *testing.T, h Host) {
-		for name, cmd := range map[string]Command{
-			"input that never comes":   {Script: "cat", Stdin: stuck},
-			"input nobody takes":       {Script: "exec sleep 60", Stdin: neverEnding{}},
-			"output of a silent child": {Script: "exec sleep 60"},
-		} {
-			ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
-			start := time.Now()
-			_, err := h.Run(ctx, cmd)
-			cancel()
-			if took := time.Since(start); took > 2*time.Second || !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("%s: %v after %v", name, err, took)
-			}
-		}
-		ctx, cancel := context.WithCancel(t.Context())
+	for name, cmd := range map[string]Command{
+		"input that never comes":   {Script: "cat", Stdin: stuck},
+		"input nobody takes":       {Script: "exec sleep 60", Stdin: neverEnding{}},
+		"output of a silent child": {Script: "exec sleep 60"},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+		start := time.Now()
+		_, err := h.Run(ctx, cmd)
 		cancel()
-		if _, err := h.Run(ctx, Command{Script: "echo"}); !errors.Is(err, context.Canceled) {
-			t.Errorf("a context that had ended: %v", err)
+		if took := time.Since(start); took > 2*time.Second || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v after %v", name, err, took)
 		}
-	})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := h.Run(ctx, Command{Script: "echo"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a context that had ended: %v", err)
+	}
 }
 
 type neverEnding struct{}
 
 func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
 
-func TestConcurrentRunsDoNotMix(t *testing.T) {
-	onEachHost(t, func(t *testing.T, h Host) {
-		var all sync.WaitGroup
-		for i := range 40 {
-			all.Go(func() {
-				want := strings.Repeat(fmt.Sprintf("run %d ", i), 1000)
-				r, err := h.Run(t.Context(), Command{Script: "cat", Stdin: strings.NewReader(want)})
-				if err != nil || string(r.Stdout) != want {
-					t.Errorf("run %d: %d bytes, %v", i, len(r.Stdout), err)
-				}
-			})
-		}
-		all.Wait()
-	})
+func testConcurrentRunsDoNotMix(t *testing.T, h Host) {
+	var all sync.WaitGroup
+	for i := range 40 {
+		all.Go(func() {
+			want := strings.Repeat(fmt.Sprintf("run %d ", i), 1000)
+			r, err := h.Run(t.Context(), Command{Script: "cat", Stdin: strings.NewReader(want)})
+			if err != nil || string(r.Stdout) != want {
+				t.Errorf("run %d: %d bytes, %v", i, len(r.Stdout), err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestClosedHost(t *testing.T) {
-	onEachHost(t, func(t *testing.T, h Host) {
+	t.Parallel()
+	for kind, newHost := range kinds() {
+		h := newHost(t)
 		mustRun(t, h, Command{Script: ":"})
 		interrupted := make(chan error, 1)
 		started, w := io.Pipe()
@@ -410,11 +310,11 @@ func TestClosedHost(t *testing.T) {
 			t.Error(err)
 		}
 		if err := <-interrupted; !errors.Is(err, ErrInterrupted) {
-			t.Errorf("a run during Close: %v, want ErrInterrupted", err)
+			t.Errorf("%s: a run during Close: %v, want ErrInterrupted", kind, err)
 		}
 		closedErrors(t, h)
 		if err := h.Close(); err != nil {
-			t.Errorf("second Close: %v", err)
+			t.Errorf("%s: second Close: %v", kind, err)
 		}
-	})
+	}
 }

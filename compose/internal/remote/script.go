@@ -47,21 +47,28 @@ const (
 	report   = `echo NONCE end $SBX; echo NONCE end $SBX >&2`
 )
 
-// leash ends the script's process group when the input that nobody writes to
-// ends before the script does: the caller has gone, or the link to it. Where
-// the shell does not lead its group, because some wrapper does, the group is
-// not ours to end and only the shell is.
+// A script must not outlive its caller, or the link to it. While there is no
+// input to give to the script, the end of the input says that they have gone.
+// While there is, nothing tells but that nobody takes what is written: so there
+// is a beat on standard error, which the caller drops.
+//
+// What is ended is the process group. Where the shell does not lead it, because
+// some wrapper does, the group is not ours to end and only the shell is.
 const (
-	leash = `exec 3<&0 </dev/null; ` +
-		`{ read -r SBX <&3; trap "" TERM; kill -TERM -$$ || kill -TERM $$; sleep 2; kill -KILL -$$; } >/dev/null 2>&1 & ` +
+	inputLeash = `exec 3<&0 </dev/null; ` +
+		`{ read -r SBX <&3; ` + endGroup + `; } >/dev/null 2>&1 & ` +
 		`SBX_LEASH=$!; exec 3<&-; `
-	unleash = `kill $SBX_LEASH 2>/dev/null; wait $SBX_LEASH 2>/dev/null; `
+	beatLeash = `{ trap "" PIPE; trap 'kill $!; exit' TERM; ` +
+		`while sleep 2 3>&- & wait $!; do echo NONCE beat >&3 || break; done; ` + endGroup + `; } 3>&2 </dev/null >/dev/null 2>&1 & ` +
+		`SBX_LEASH=$!; `
+	endGroup = `trap "" TERM; kill -TERM -$$ || kill -TERM $$; sleep 2; kill -KILL -$$`
+	unleash  = `kill $SBX_LEASH 2>/dev/null; wait $SBX_LEASH 2>/dev/null; `
 )
 
 // The forms in which a script is run.
 const (
-	formLeashed = prologue + leash + evaluate + unleash + report // without input
-	formInput   = prologue + evaluate + report                   // with input
+	formNoInput = prologue + inputLeash + evaluate + unleash + report
+	formInput   = prologue + beatLeash + evaluate + unleash + report
 	formRaw     = prologue + `unset SBX SBX_NL; eval "$SBX_SCRIPT"`
 )
 

@@ -5,6 +5,7 @@ package remote
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,16 +33,8 @@ func torture() (cmd Command, want string) {
 }
 
 func TestEveryShellThatMayBeBinSh(t *testing.T) {
-	shells := [][]string{
-		{"sh"}, {"dash"}, {"bash"}, {"bash", "--posix"}, {"busybox", "sh"},
-		{"zsh", "--emulate", "sh"}, {"ksh"}, {"mksh"}, {"yash"},
-	}
-	tested := 0
-	for _, shell := range shells {
-		if _, err := exec.LookPath(shell[0]); err != nil {
-			continue
-		}
-		tested++
+	t.Parallel()
+	for _, shell := range shells(t) {
 		t.Run(strings.Join(shell, " "), func(t *testing.T) {
 			h := newLocalHost(shell...)
 			defer h.Close()
@@ -56,31 +49,90 @@ func TestEveryShellThatMayBeBinSh(t *testing.T) {
 			}
 		})
 	}
-	if tested == 0 {
-		t.Error("no shell found")
+}
+
+// shells returns the commands here that may be /bin/sh elsewhere.
+func shells(t *testing.T) [][]string {
+	t.Helper()
+	found := [][]string{{"/bin/sh"}}
+	for _, shell := range [][]string{
+		{"dash"}, {"bash"}, {"bash", "--posix"}, {"busybox", "sh"},
+		{"zsh", "--emulate", "sh"}, {"ksh"}, {"mksh"}, {"yash"},
+	} {
+		if _, err := exec.LookPath(shell[0]); err == nil {
+			found = append(found, shell)
+		}
+	}
+	return found
+}
+
+func TestEveryShellEndsAScriptWhoseCallerIsGone(t *testing.T) {
+	t.Parallel()
+	type orphan struct {
+		name, pid string
+		*localProcess
+	}
+	var orphans []orphan
+	for _, shell := range shells(t) {
+		for name, form := range map[string]string{"without input": formNoInput, "with input": formInput} {
+			pid := filepath.Join(t.TempDir(), "pid")
+			text, err := encode(form, newNonce(), Command{
+				Script: `sh -c 'echo $$ >"$1"; exec sleep 60' sh "$pid"`, Vars: map[string]string{"pid": pid},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := startLocal(shell)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(p, text); err != nil {
+				t.Fatal(err)
+			}
+			orphans = append(orphans, orphan{strings.Join(shell, " ") + " " + name, pid, p})
+		}
+	}
+	for _, o := range orphans {
+		eventually(t, o.name+": the script is under way", exists(o.pid))
+		o.closePipes() // as a crash of this process would
+	}
+	for _, o := range orphans {
+		eventually(t, o.name+": the script ends", func() bool { return !alive(t, o.pid) })
+		<-o.gone()
 	}
 }
 
 func TestEveryLoginShell(t *testing.T) {
-	shells := []string{"/bin/sh", "/bin/dash", "/bin/bash", "/usr/bin/fish", "/bin/tcsh", "/bin/csh", "/bin/zsh", "/bin/mksh"}
-	tested := 0
-	for _, shell := range shells {
+	t.Parallel()
+	server, become := shellServer(t, sshtest.Options{Home: t.TempDir()})
+	cmd, want := torture()
+	for _, shell := range []string{"/bin/sh", "/bin/dash", "/bin/bash", "/usr/bin/fish", "/bin/tcsh", "/bin/csh", "/bin/zsh", "/bin/mksh"} {
 		if _, err := os.Stat(shell); err != nil {
 			continue
 		}
-		tested++
 		t.Run(filepath.Base(shell), func(t *testing.T) {
-			server := sshtest.Start(t, sshtest.Options{Home: t.TempDir(), LoginShell: shell})
-			cmd, want := torture()
+			become(`exec ` + shell + ` "$@"`)
+			cmd.Stdin.(io.Seeker).Seek(0, io.SeekStart)
 			r, err := connect(t, server).Run(t.Context(), cmd)
 			if err != nil || r.ExitCode != 6 || string(r.Stdout) != want {
 				t.Errorf("exit %d, %d bytes, want 6, %d; error %v, stderr %q", r.ExitCode, len(r.Stdout), len(want), err, r.Stderr)
 			}
 		})
 	}
-	if tested == 0 {
-		t.Error("no shell found")
+}
+
+// shellServer starts a server whose login shell is a bash script that can be
+// changed.
+func shellServer(t *testing.T, opts sshtest.Options) (server *sshtest.Server, become func(script string)) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "shell")
+	become = func(script string) {
+		if err := os.WriteFile(file, []byte("#!/bin/bash\n"+script+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
+	opts.LoginShell = file
+	return sshtest.Start(t, opts), become
 }
 
 func TestNoisyLoginShellIsNotTakenForTheScript(t *testing.T) {
@@ -95,9 +147,14 @@ func TestNoisyLoginShellIsNotTakenForTheScript(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, shell := range map[string]string{"the account's own shell": "", "a shell that reads .bashrc": rcReader(t)} {
+	withRC, become := shellServer(t, sshtest.Options{Home: home})
+	become(`. "$HOME/.bashrc"; eval "$2"`)
+	for name, server := range map[string]*sshtest.Server{
+		"the account's own shell":    sshtest.Start(t, sshtest.Options{Home: home}),
+		"a shell that reads .bashrc": withRC,
+	} {
 		t.Run(name, func(t *testing.T) {
-			h := connect(t, sshtest.Start(t, sshtest.Options{Home: home, LoginShell: shell}))
+			h := connect(t, server)
 			r, err := h.Run(t.Context(), Command{Script: "pwd; cat; echo err >&2; exit 2", Stdin: strings.NewReader("data")})
 			if err != nil || string(r.Stdout) != "/\ndata" || string(r.Stderr) != "err\n" || r.ExitCode != 2 {
 				t.Errorf("stdout %q, stderr %q, exit %d, error %v", r.Stdout, r.Stderr, r.ExitCode, err)
@@ -116,30 +173,17 @@ func TestNoisyLoginShellIsNotTakenForTheScript(t *testing.T) {
 	}
 }
 
-// rcReader returns a login shell that reads $HOME/.bashrc first, as bash does
-// for a remote command where it is the account's shell.
-func rcReader(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "shell")
-	if err := os.WriteFile(file, []byte("#!/bin/bash\n. \"$HOME/.bashrc\"\neval \"$2\"\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
 func TestLoginShellThatRunsNothing(t *testing.T) {
 	t.Parallel()
-	for name, text := range map[string]string{
-		"refuses":          "#!/bin/sh\necho This account is not available.\nexit 1\n",
-		"refuses silently": "#!/bin/sh\nexit 1\n",
-		"restricted":       "#!/bin/bash -r\neval \"$2\"\n",
+	server, become := shellServer(t, sshtest.Options{Home: t.TempDir()})
+	for name, script := range map[string]string{
+		"refuses":          "echo This account is not available.; exit 1",
+		"refuses silently": "exit 1",
+		"restricted":       "set -r; eval \"$2\"",
 	} {
 		t.Run(name, func(t *testing.T) {
-			shell := filepath.Join(t.TempDir(), "shell")
-			if err := os.WriteFile(shell, []byte(text), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			h := connect(t, sshtest.Start(t, sshtest.Options{Home: t.TempDir(), LoginShell: shell}))
+			become(script)
+			h := connect(t, server)
 			_, err := h.Run(t.Context(), Command{Script: "echo"})
 			var refused *ShellError
 			if !errors.As(err, &refused) || errors.Is(err, ErrInterrupted) || Temporary(err) {

@@ -9,7 +9,7 @@ import (
 )
 
 func TestSlots(t *testing.T) {
-	never := make(chan struct{})
+	var never chan struct{}
 	take := func(t *testing.T, s *slots, n int) {
 		t.Helper()
 		for range n {

@@ -87,30 +87,46 @@ func (e *Engine) Volume(name string) {
 // returns its id. The body must carry the test's label.
 func (e *Engine) Create(path string, body any) string {
 	e.t.Helper()
-	version, err := e.Version(e.t.Context())
-	if err != nil {
-		e.t.Fatal(err)
-	}
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		e.t.Fatal(err)
 	}
+	var created struct{ ID string }
+	e.call(http.MethodPost, path, bytes.NewReader(encoded), &created)
+	return created.ID
+}
+
+// Get decodes the answer to a GET of a path below the API's version.
+func (e *Engine) Get(path string, out any) {
+	e.t.Helper()
+	e.call(http.MethodGet, path, nil, out)
+}
+
+func (e *Engine) call(method, path string, body io.Reader, out any) {
+	e.t.Helper()
+	version, err := e.Version(e.t.Context())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(e.t.Context(), method, "http://engine/v"+version.APIVersion+path, body)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return Dial(ctx) }}
 	defer transport.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: transport}).Post("http://engine/v"+version.APIVersion+path, "application/json", bytes.NewReader(encoded))
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusCreated {
-		e.t.Fatalf("POST %s: %s %s %v", path, resp.Status, answer, err)
+	if err != nil || resp.StatusCode >= 300 {
+		e.t.Fatalf("%s %s: %s %s %v", method, path, resp.Status, answer, err)
 	}
-	var created struct{ ID string }
-	if err := json.Unmarshal(answer, &created); err != nil {
-		e.t.Fatal(err)
+	if err := json.Unmarshal(answer, out); err != nil {
+		e.t.Fatalf("%s %s: %v in %s", method, path, err, answer)
 	}
-	return created.ID
 }
 
 // Program compiles the Go program in a directory for the engine's machine, imports it as the only file of an image
@@ -123,13 +139,14 @@ func (e *Engine) Program(dir string) string {
 		fmt.Sprintf("LABEL %s=%s", LabelKey, e.ID),
 		fmt.Sprintf(`ENTRYPOINT ["/%s"]`, name),
 	}
-	if _, err := e.ImportImage(e.t.Context(), reference, bytes.NewReader(archive(e.t, name, e.compile(dir))), changes...); err != nil {
+	if _, err := e.ImportImage(e.t.Context(), reference, bytes.NewReader(archive(e.t, name, e.Compile(dir))), changes...); err != nil {
 		e.t.Fatal(err)
 	}
 	return reference
 }
 
-func (e *Engine) compile(dir string) []byte {
+// Compile builds the static Go program in a directory for the engine's machine.
+func (e *Engine) Compile(dir string) []byte {
 	e.t.Helper()
 	version, err := e.Version(e.t.Context())
 	if err != nil {

@@ -31,10 +31,14 @@ if [ -n "$locked" ] && [ ! -e "$dir/placed" ]; then
 	cp -a --reflink=auto "$root/cache/src/$tree" "$dir/.src" 2>/dev/null || cp -a "$root/cache/src/$tree" "$dir/.src" || die 80 "cannot copy the tree: $root may be full"
 	chmod 755 "$dir/.src" && mv "$dir/.src" "$dir/src"
 	exec 7>&-
-	tar --no-same-owner -xf - -C "$dir" || die 79 "the control files arrived incomplete"
+	tar --no-same-owner -pxf - -C "$dir" || die 79 "the control files arrived incomplete"
 	[ -f "$dir/complete" ] || die 79 "the control files arrived incomplete"
 	if [ -s "$dir/mkdirs" ]; then
 		(umask 022 && cd "$dir/src" && xargs -0 mkdir -p -- <"$dir/mkdirs") || die 80 "cannot create the directories that are bound"
+	fi
+	if [ -s "$dir/copies" ]; then
+		# pairs of source and target; nothing has run yet, so no link can have been planted
+		(cd "$dir/src" && xargs -0 -n 2 sh -c 'cp -a -- "./$2" "$1/$3"' sh "$dir" <"$dir/copies") || die 80 "cannot copy the files that are pinned"
 	fi
 	: >"$dir/placed"
 else

@@ -12,9 +12,6 @@ import (
 	"github.com/sand-boxer/sandboxer/compose/internal/relay/wire"
 )
 
-// stallTime is how long a write to the peer may stand still, in seconds, before a look whether the client is there.
-const stallTime = 10
-
 // link is a TCP connection and the client at the standard streams. Plain system calls on two threads need less memory
 // than package net, of which there may be hundreds in one container.
 type link struct {
@@ -67,7 +64,6 @@ func establish(socket int, addr netip.AddrPort) error {
 	syscall.SetsockoptInt(socket, syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, 15)
 	syscall.SetsockoptInt(socket, syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, 5)
 	syscall.SetsockoptInt(socket, syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, 3)
-	syscall.SetsockoptTimeval(socket, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &syscall.Timeval{Sec: stallTime})
 	return nil
 }
 
@@ -147,20 +143,24 @@ func (l *link) readFull(p []byte) {
 	}
 }
 
-// write sends to the peer. A peer that takes nothing is waited for as long as the client is there.
+// write sends to the peer. While the peer takes nothing the process does not see its client go; nor does the engine
+// once what is on the way to the process is full.
 func (l *link) write(p []byte) {
 	for len(p) > 0 {
 		n, err := syscall.Write(l.socket, p)
-		switch {
-		case err == syscall.EINTR:
-		case err == syscall.EAGAIN:
-			if clientGone() {
-				l.abort("the client has gone and the peer takes nothing")
-			}
-		case err != nil:
+		if err != nil && err != syscall.EINTR {
 			l.fail(err)
-		default:
-			p = p[n:]
+		}
+		p = p[max(n, 0):]
+	}
+}
+
+// read is the system call, repeated after a signal.
+func read(fd int, p []byte) (int, error) {
+	for {
+		n, err := syscall.Read(fd, p)
+		if err != syscall.EINTR {
+			return n, err
 		}
 	}
 }

@@ -10,13 +10,20 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"strconv"
 	"time"
 )
 
 func main() {
-	if os.Args[1] == "reach" {
-		reach(os.Args[2:])
+	switch os.Args[1] {
+	case "orphan":
+		if err := exec.Command(os.Args[0], "linger").Start(); err != nil {
+			log.Fatal(err)
+		}
+		return
+	case "linger":
+		time.Sleep(time.Second)
 		return
 	}
 	go listen(":9001", echo)
@@ -52,17 +59,6 @@ func main() {
 		os.Exit(1)
 	})
 	log.Fatal(http.ListenAndServe(":8080", nil))
-}
-
-// reach says for each address whether a connection is made.
-func reach(addresses []string) {
-	for _, address := range addresses {
-		conn, err := net.DialTimeout("tcp", address, 2*time.Second)
-		if err == nil {
-			conn.Close()
-		}
-		fmt.Println(address, err == nil, err)
-	}
 }
 
 func listen(address string, serve func(*net.TCPConn)) {

@@ -150,7 +150,7 @@ func (p *provisioning) prepareAndRun(ctx context.Context, r *host.Reserved) (*me
 		return nil, err
 	}
 	mem := p.memory(networks)
-	job, err := p.job(r, mem)
+	job, err := p.job(ctx, r, mem)
 	if err != nil {
 		return nil, err
 	}
@@ -212,12 +212,18 @@ func ports(in []admission.Port) []sandboxer.Port {
 	return out
 }
 
-// job renders the canonical file and everything beside it.
-func (p *provisioning) job(r *host.Reserved, mem *memory) (host.Job, error) {
+// job renders the canonical file and everything beside it. Built images carry
+// only the id: each further label is a step of the classic builder, half a
+// second or more.
+func (p *provisioning) job(ctx context.Context, r *host.Reserved, mem *memory) (host.Job, error) {
+	about, err := p.Probe(ctx)
+	if err != nil {
+		return host.Job{}, err
+	}
 	plan := p.draft.plan
 	canonical, err := plan.Render(admission.Placement{
 		Project: project(p.req.SandboxID), Workdir: r.Dir() + "/src", PinDir: r.Dir() + "/pins",
-		Labels: p.labels(r), ImagePrefix: "sandboxer.local/" + p.req.SandboxID, Subnets: mem.Networks,
+		Labels: p.labels(r), ImageLabels: map[string]string{host.LabelID: p.req.SandboxID}, Subnets: mem.Networks, CPUs: float64(about.CPUs),
 	})
 	if err != nil {
 		return host.Job{}, err

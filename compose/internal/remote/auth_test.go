@@ -4,6 +4,7 @@ package remote
 
 import (
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,6 +88,33 @@ func TestRefusedAuthenticationIsTriedOnce(t *testing.T) {
 	}
 	if server.Connections() != 1 || server.Logins() != 0 {
 		t.Errorf("%d connections, %d logins; want one and none\n%s", server.Connections(), server.Logins(), server.Log())
+	}
+}
+
+func TestHangingUpOnOurKeyIsNotAskedForTwice(t *testing.T) {
+	t.Parallel()
+	key := sshtest.NewKey(t, "ed25519")
+	id, err := readIdentity(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connections := make(chan net.Conn, 10)
+	address := listenTo(t, "tcp", func(c net.Conn) {
+		connections <- c
+		cfg := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
+			c.Close()
+			return nil, errors.New("go away")
+		}}
+		cfg.AddHostKey(id.signer)
+		ssh.NewServerConn(c, cfg)
+	})
+	h := open(t, SSHConfig{Address: address, User: "u", HostKey: []string{publicKeyOf(t, key)}, IdentityFiles: []string{key}})
+	var unreachable *UnreachableError
+	if _, err := h.Run(t.Context(), Command{}); !errors.As(err, &unreachable) {
+		t.Errorf("got %v, want an UnreachableError", err)
+	}
+	if len(connections) != 1 {
+		t.Errorf("%d connections, want 1", len(connections))
 	}
 }
 

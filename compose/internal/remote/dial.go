@@ -15,13 +15,15 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// maxDrops bounds how often a handshake is repeated that the host broke off, as
-// sshd does at random while many are in progress (MaxStartups).
+// maxDrops bounds how often a handshake is repeated that the host broke off
+// before it showed its key, as sshd does at random while many are in progress
+// (MaxStartups). Later it is not repeated: it may be the answer to our keys.
 const maxDrops = 3
 
 // dial connects and authenticates.
 func (h *sshHost) dial(ctx context.Context) (*link, error) {
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.ConnectTimeout)
+	limit := h.cfg.ConnectTimeout
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no connection within %v", limit))
 	defer cancel()
 	trust, err := h.trust()
 	if err != nil {
@@ -38,9 +40,10 @@ func (h *sshHost) dial(ctx context.Context) (*link, error) {
 		if err == nil {
 			return l, nil
 		}
-		if wasDropped(err) && drops < maxDrops {
+		var unreachable *UnreachableError
+		if errors.As(err, &unreachable) && unreachable.dropped && drops < maxDrops {
 			drops++
-			if h.pause(ctx, drops) == nil {
+			if pause(ctx, drops) == nil {
 				continue
 			}
 		}
@@ -50,7 +53,7 @@ func (h *sshHost) dial(ctx context.Context) (*link, error) {
 	}
 }
 
-func (h *sshHost) pause(ctx context.Context, drops int) error {
+func pause(ctx context.Context, drops int) error {
 	d := 100 * time.Millisecond << drops
 	select {
 	case <-time.After(d/2 + rand.N(d)):
@@ -60,46 +63,58 @@ func (h *sshHost) pause(ctx context.Context, drops int) error {
 	}
 }
 
-// handshake makes one connection.
+// handshake makes one connection. The ssh package bounds nothing by itself:
+// that the end of ctx closes the connection does.
 func (h *sshHost) handshake(ctx context.Context, trust *trust, keys *keyring) (*link, error) {
 	tcp, err := new(net.Dialer).DialContext(ctx, "tcp", h.cfg.Address)
 	if err != nil {
 		return nil, &UnreachableError{Address: h.cfg.Address, Err: err}
 	}
-	// The ssh package bounds nothing by itself.
-	if deadline, ok := ctx.Deadline(); ok {
-		tcp.SetDeadline(deadline)
-	}
 	stop := context.AfterFunc(ctx, func() { tcp.Close() })
 	defer stop()
 
-	w := newWire(tcp)
-	var keyErr *HostKeyError
-	trusted := false
+	checked := make(chan *HostKeyError, 1) // the key is checked again when keys are renewed
 	cfg := h.clientConfig(trust.algorithms(), keys)
 	cfg.HostKeyCallback = func(_ string, remote net.Addr, key ssh.PublicKey) error {
-		if keyErr = trust.check(remote, key); keyErr != nil {
-			return keyErr
+		e := trust.check(remote, key)
+		select {
+		case checked <- e:
+		default:
 		}
-		trusted = true
+		if e != nil {
+			return e
+		}
 		return nil
 	}
+	w := newWire(tcp)
 	c, channels, requests, err := ssh.NewClientConn(w, h.cfg.Address, cfg)
+	if err == nil {
+		return newLink(ssh.NewClient(c, channels, requests), w, h.cfg.MaxSessions, h.cfg.Keepalive), nil
+	}
+	if ctx.Err() != nil {
+		return nil, &UnreachableError{Address: h.cfg.Address, Err: context.Cause(ctx)}
+	}
+	select {
+	case keyErr := <-checked:
+		return nil, h.afterKeyCheck(keyErr, err, keys)
+	default:
+	}
+	if isNetwork(err) {
+		return nil, &UnreachableError{Address: h.cfg.Address, Err: err, dropped: isHangUp(err)}
+	}
+	return nil, fmt.Errorf("%s: %w", h.cfg.Address, err) // no algorithm in common, for one
+}
+
+// afterKeyCheck says what it means that a handshake failed after the host had
+// shown its key.
+func (h *sshHost) afterKeyCheck(keyErr *HostKeyError, err error, keys *keyring) error {
 	switch {
 	case keyErr != nil:
-		return nil, keyErr
-	case err == nil:
-	case ctx.Err() != nil:
-		return nil, &UnreachableError{Address: h.cfg.Address, Err: ended(ctx)}
+		return keyErr
 	case isNetwork(err):
-		return nil, &UnreachableError{Address: h.cfg.Address, Err: err}
-	case !trusted:
-		return nil, fmt.Errorf("%s: %w", h.cfg.Address, err)
-	default:
-		return nil, &AuthError{Address: h.cfg.Address, User: h.cfg.User, Tried: keys.tried, Err: err}
+		return &UnreachableError{Address: h.cfg.Address, Err: err}
 	}
-	tcp.SetDeadline(time.Time{})
-	return newLink(ssh.NewClient(c, channels, requests), w, h.cfg.MaxSessions, h.cfg.Keepalive), nil
+	return &AuthError{Address: h.cfg.Address, User: h.cfg.User, Tried: keys.tried, Err: err}
 }
 
 // clientConfig offers what the ssh package considers secure, less SHA-1.
@@ -127,12 +142,10 @@ func withoutSHA1(names []string) []string {
 // isNetwork reports whether a handshake failed for the connection under it.
 func isNetwork(err error) bool {
 	var netErr net.Error
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &netErr)
+	return isHangUp(err) || errors.As(err, &netErr)
 }
 
-// wasDropped reports whether the host accepted a connection and then hung up.
-func wasDropped(err error) bool {
-	var unreachable *UnreachableError
-	return errors.As(err, &unreachable) &&
-		(errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET))
+// isHangUp reports whether the host closed the connection.
+func isHangUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }

@@ -34,6 +34,8 @@ var (
 type UnreachableError struct {
 	Address string // host:port
 	Err     error  // from net, or why the handshake broke off
+
+	dropped bool // the host hung up at once
 }
 
 func (e *UnreachableError) Error() string { return "cannot reach " + e.Address + ": " + e.Err.Error() }

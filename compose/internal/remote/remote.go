@@ -24,8 +24,11 @@ type Host interface {
 	// Run executes a script with the machine's POSIX shell, in the directory /
 	// under umask 077, and returns when the script and what it printed have
 	// ended. A script that ends with a status other than 0 is a Result, not an
-	// error. Any error means that the script may have run not at all, in part
-	// or completely; see [ErrInterrupted].
+	// error.
+	//
+	// After an error that is [ErrInterrupted] or [ErrOutputLimit], or comes
+	// from the Command's Stdin or Stdout, the script may have run in part or
+	// completely. After any other it has not been begun.
 	//
 	// When ctx ends Run returns at once. Then, and when the link to the machine
 	// breaks, the script is ended by SIGTERM to its process group, two seconds

@@ -155,8 +155,16 @@ forget_files() {
 drop_tree() {
 	[ "$(cat "$root/cache/ttl" 2>/dev/null || echo 0)" = 0 ] || return 0
 	exec 7>"$root/slots/cache"
-	if flock -w 30 7 && ! used_tree "$1"; then rm -rf "$root/cache/src/$1" "$root/cache/src/$1.manifest"; fi
+	if flock -w 30 7 && ! used_tree "$1"; then forget_tree "$1"; fi
 	exec 7>&-
+}
+
+# forget_tree removes a cached tree and what says that it was the last of its source.
+forget_tree() {
+	rm -rf "$root/cache/src/$1" "$root/cache/src/$1.manifest"
+	for last in "$root"/cache/src/base.*; do
+		[ "$(cat "$last" 2>/dev/null)" = "$1" ] && rm -f "$last"
+	done
 }
 
 used_tree() { grep -qxsF "$1" "$root"/sb/*/tree "$root"/sb/.*/tree; }
@@ -170,7 +178,7 @@ trim_cache() {
 	for old in $(find "$root/cache/src" -mindepth 1 -maxdepth 1 -type d -mmin "+$((ttl / 60))" 2>/dev/null); do
 		digest=${old##*/}
 		case $digest in .*) continue ;; esac
-		used_tree "$digest" || rm -rf "$old" "$old.manifest"
+		used_tree "$digest" || forget_tree "$digest"
 	done
 	find "$root/cache/src" -mindepth 1 -maxdepth 1 -name '.stage.*' -mmin +60 -exec rm -rf {} + 2>/dev/null
 	find "$root/sb" -mindepth 1 -maxdepth 1 -name '.*' -mmin +60 -exec rm -rf {} + 2>/dev/null

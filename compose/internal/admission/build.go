@@ -1,0 +1,141 @@
+package admission
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// build judges how the image of a service is built.
+func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
+	b := s.Build
+	out := &build{fixed: canonicalBuild{Target: b.Target, NoCache: b.NoCache, NoCacheFilter: b.NoCacheFilter, Network: b.Network, Args: map[string]string{}}}
+	context, ok := j.context(at.at("context"), "BUILD-CONTEXT", b.Context)
+	if ok {
+		out.context = context
+		j.dockerfile(at, name, b, out)
+	}
+	out.contexts = map[string]location{}
+	out.fixed.AdditionalContexts = map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(b.AdditionalContexts)) {
+		from := b.AdditionalContexts[key]
+		if service, ok := strings.CutPrefix(from, types.ServicePrefix); ok && j.project.Services[service].Build != nil {
+			out.fixed.AdditionalContexts[key] = from
+		} else if l, ok := j.context(at.at("additional_contexts", key), "BUILD-ADDCTX", from); ok {
+			out.contexts[key] = l
+		}
+	}
+	j.buildArgs(at, b, out)
+	if b.Network != "" && b.Network != "none" && b.Network != "default" {
+		j.deny("BUILD-NETWORK", at.at("network"), fmt.Sprintf("is %s", b.Network))
+	}
+	if j.Policy.denies() && b.Network != "none" {
+		j.rewrite("BUILD-EGRESS", at, "")
+	}
+	out.fixed.ExtraHosts = j.extraHosts(at.at("extra_hosts"), b.ExtraHosts)
+	for i, r := range b.Secrets {
+		out.fixed.Secrets = append(out.fixed.Secrets, j.buildSecret(at.at("secrets").item(i), r))
+	}
+	j.buildDropped(at, b)
+	return out
+}
+
+// context finds a directory that is sent to the builder.
+func (j *judge) context(at attr, rule, from string) (location, bool) {
+	if isRemote(from) && rule == "BUILD-CONTEXT" {
+		j.deny("BUILD-REMOTE", at, fmt.Sprintf("is %s, which the host would fetch", from))
+		return location{}, false
+	}
+	f := j.paths.find(from)
+	switch {
+	case isRemote(from) || strings.HasPrefix(from, types.ServicePrefix) || !f.inside || namesGit(f.path):
+		j.deny(rule, at, fmt.Sprintf("is %s, which is outside the repository", from))
+	case f.at == symlink:
+		j.deny("BUILD-SYMLINK", at, "is "+f.problem(from))
+	case f.at != directory && j.Tree != nil:
+		j.deny(rule, at, "is "+f.problem(from))
+	default:
+		return f.location, true
+	}
+	return location{}, false
+}
+
+// dockerfile finds the Dockerfile, or pins the one in the compose file: the
+// classic builder ignores it there and would build another.
+func (j *judge) dockerfile(at attr, name string, b *types.BuildConfig, out *build) {
+	if b.DockerfileInline != "" {
+		out.pinned = j.pin(Pin{Data: []byte(b.DockerfileInline), Mode: 0o644}, name+".Dockerfile").path
+		return
+	}
+	out.dockerfile = filepath.ToSlash(b.Dockerfile)
+	written := b.Dockerfile
+	if !isForeign(written) {
+		written = path.Join(b.Context, out.dockerfile)
+	}
+	f := j.paths.find(written)
+	switch {
+	case j.Tree == nil && f.inside:
+		if f.pin {
+			out.dockerfile, out.pinned = "", f.path
+		}
+	case !f.inside || namesGit(f.path):
+		j.deny("BUILD-DOCKERFILE", at.at("dockerfile"), fmt.Sprintf("is %s, which is outside the repository", b.Dockerfile))
+	case f.at == symlink:
+		j.deny("BUILD-SYMLINK", at.at("dockerfile"), "is "+f.problem(b.Dockerfile))
+	case f.at != file:
+		j.deny("BUILD-DOCKERFILE", at.at("dockerfile"), "is "+f.problem(b.Dockerfile))
+	default:
+		rel, _ := filepath.Rel(filepath.FromSlash(out.context.path), filepath.FromSlash(f.path))
+		out.dockerfile = filepath.ToSlash(rel)
+	}
+}
+
+func (j *judge) buildArgs(at attr, b *types.BuildConfig, out *build) {
+	for _, key := range slices.Sorted(maps.Keys(b.Args)) {
+		switch value := b.Args[key]; {
+		case strings.HasPrefix(key, "BUILDKIT_"):
+			j.rewrite("BUILD-ARGS", at.at("args", key), "")
+		case value == nil:
+			j.rewrite("ENV-NULL", at.at("args", key), "")
+		default:
+			out.fixed.Args[key] = *value
+		}
+	}
+	// Cache mounts are shared by everybody on the host unless they have a namespace.
+	out.fixed.Args["BUILDKIT_CACHE_MOUNT_NS"] = j.ID
+}
+
+func (j *judge) buildSecret(at attr, r types.ServiceSecretConfig) canonicalReference {
+	if strings.ContainsAny(r.Target, ",=\n") || strings.ContainsAny(r.Source, ",=\n") {
+		j.deny("BUILD-SECRET", at, fmt.Sprintf("has the target %q", r.Target), "use a plain name")
+	}
+	return canonicalReference{Source: r.Source, Target: r.Target}
+}
+
+// buildDropped names what the host's builder is not told.
+func (j *judge) buildDropped(at attr, b *types.BuildConfig) {
+	for _, d := range []struct {
+		rule, key string
+		given     bool
+	}{
+		{"BUILD-CACHE", "cache_from", len(b.CacheFrom) > 0},
+		{"BUILD-CACHE", "cache_to", len(b.CacheTo) > 0},
+		{"BUILD-TAGS", "tags", len(b.Tags) > 0},
+		{"LABELS", "labels", len(b.Labels) > 0},
+		{"PULL", "pull", b.Pull},
+		{"BUILD-PLATFORM", "platforms", len(b.Platforms) > 0},
+		{"BUILD-RESOURCES", "shm_size", b.ShmSize != 0},
+		{"BUILD-RESOURCES", "ulimits", len(b.Ulimits) > 0},
+		{"BUILD-ATTEST", "provenance", b.Provenance != ""},
+		{"BUILD-ATTEST", "sbom", b.SBOM != ""},
+	} {
+		if d.given {
+			j.rewrite(d.rule, at.at(d.key), "")
+		}
+	}
+}

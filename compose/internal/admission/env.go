@@ -1,0 +1,183 @@
+package admission
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/compose-spec/compose-go/v2/dotenv"
+	"github.com/compose-spec/compose-go/v2/template"
+)
+
+// maxExpansion bounds the bytes that variables may add while a file is read:
+// a few lines that refer to one another double with each line.
+const maxExpansion = 4 << 20
+
+// expansion looks variables up for compose-go's templates within a budget,
+// and in a way that makes it write nothing to the process-wide log.
+type expansion struct {
+	left  int
+	spent bool            // the budget was exceeded, values are empty from then on
+	unset map[string]bool // variables without value or default, by name
+}
+
+func newExpansion() *expansion { return &expansion{left: maxExpansion, unset: map[string]bool{}} }
+
+var operator = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:?[-?+])`)
+
+// mapping wraps a lookup for one template. A plain $NAME that is unset would
+// be logged, so it is found to be empty; ${NAME-x}, ${NAME?x} and ${NAME+x}
+// tell unset from empty and get the truth.
+func (e *expansion) mapping(text string, lookup template.Mapping) template.Mapping {
+	handled, strict := map[string]bool{}, map[string]bool{}
+	for _, m := range operator.FindAllStringSubmatch(text, -1) {
+		handled[m[1]] = true
+		if !strings.HasPrefix(m[2], ":") {
+			strict[m[1]] = true
+		}
+	}
+	return func(name string) (string, bool) {
+		v, ok := lookup(name)
+		if !ok {
+			if !handled[name] {
+				e.unset[name] = true
+			}
+			return "", !strict[name]
+		}
+		if e.left -= len(v); e.left < 0 {
+			e.spent = true
+			return "", true
+		}
+		return v, true
+	}
+}
+
+// substitute replaces compose-go's function of that name.
+func (e *expansion) substitute(text string, lookup template.Mapping) (string, error) {
+	if !strings.Contains(text, "$") {
+		return text, nil
+	}
+	return template.SubstituteWithOptions(text, e.mapping(text, lookup), template.WithoutLogging)
+}
+
+// readEnv parses an env file of the tree into vars. Variables are looked up
+// in env first, then among those read before, as compose does.
+func (f *files) readEnv(p string, where place, at attr, vars, env map[string]string) bool {
+	return readEnv(f.tree, f.report, &f.err, p, at, "", vars, func(name string) (string, bool) {
+		v, ok := env[name]
+		return v, ok
+	})
+}
+
+// readEnv reports what is wrong with the file and whether it was read.
+func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format string, vars map[string]string, lookup func(string) (string, bool)) bool {
+	deny := func(id, message string, line int) bool {
+		r.denyAt(id, place{p, line}, message)
+		r.violations[len(r.violations)-1].at = at
+		return false
+	}
+	switch there, e := stat(tree, p); {
+	case there == symlink:
+		return deny("ENVFILE", fmt.Sprintf("names %s, which is or passes through a symbolic link", p), 0)
+	case there != file:
+		return deny("ENVFILE", fmt.Sprintf("names %s, which is not a regular file of the repository", p), 0)
+	case e.Size > maxFileBytes:
+		return deny("ENVFILE", fmt.Sprintf("names %s, which is larger than %d bytes", p, maxFileBytes), 0)
+	}
+	text, err := tree.ReadFile(p, maxFileBytes)
+	if err != nil {
+		*fatal = errors.Join(*fatal, err)
+		return false
+	}
+	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
+		return deny("ENVFILE", fmt.Sprintf("names %s, which is not UTF-8 text", p), 0)
+	}
+	if format == "raw" {
+		return parseRaw(text, vars, lookup, deny)
+	}
+	x := newExpansion()
+	err = dotenv.ParseWithFormat(bytes.NewReader(text), p, vars, dotenv.LookupFn(x.mapping(string(text), func(name string) (string, bool) {
+		if v, ok := lookup(name); ok {
+			return v, true
+		}
+		v, ok := vars[name]
+		return v, ok
+	})), format)
+	switch {
+	case x.spent:
+		return deny("ENVFILE-BOMB", fmt.Sprintf("names %s, which expands to more than %d bytes", p, maxExpansion), 0)
+	case err != nil:
+		return deny("ENVFILE", fmt.Sprintf("names %s, which cannot be parsed: %s", p, strings.TrimPrefix(message(err), "failed to read "+p+": ")), lineOf(err))
+	}
+	return true
+}
+
+// parseRaw reads lines of NAME=VALUE in which nothing is quoted or replaced;
+// a NAME alone takes its value from the environment.
+func parseRaw(text []byte, vars map[string]string, lookup func(string) (string, bool), deny func(id, message string, line int) bool) bool {
+	number := 0
+	for line := range strings.SplitSeq(strings.TrimPrefix(string(text), "\ufeff"), "\n") {
+		number++
+		line = strings.TrimLeft(strings.TrimSuffix(line, "\r"), " \t")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, value, given := strings.Cut(line, "=")
+		if name == "" || strings.ContainsAny(name, " \t") {
+			return deny("ENVFILE", fmt.Sprintf("has the line %q, which is not NAME=VALUE", line), number)
+		}
+		if !given {
+			var ok bool
+			if value, ok = lookup(name); !ok {
+				continue
+			}
+		}
+		vars[name] = value
+	}
+	return true
+}
+
+// dotEnv reads the .env beside the compose file, and adds the declared
+// inputs, which win.
+func (f *files) dotEnv(inputs map[string]string) map[string]string {
+	env, _ := withoutSteering(inputs)
+	p := path.Join(f.projectDir, ".env")
+	if at, _ := stat(f.tree, p); at == missing || at == directory {
+		return env
+	}
+	own := map[string]string{}
+	if !f.readEnv(p, place{file: p}, attr{".env"}, own, env) {
+		return env
+	}
+	kept, dropped := withoutSteering(own)
+	f.reportSteering([]string{p}, dropped)
+	for k, v := range kept {
+		if _, ok := env[k]; !ok {
+			env[k] = v
+		}
+	}
+	return env
+}
+
+func (f *files) reportSteering(files, names []string) {
+	for _, name := range names {
+		f.report.rewrite("DOTENV", attr{strings.Join(files, ", "), name}, "")
+	}
+}
+
+var dotenvEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `$$`)
+
+// dotenvText writes variables so that compose-go reads them back as they are.
+func dotenvText(vars map[string]string) []byte {
+	var b bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		fmt.Fprintf(&b, "%s=\"%s\"\n", name, dotenvEscapes.Replace(vars[name]))
+	}
+	return b.Bytes()
+}

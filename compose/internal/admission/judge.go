@@ -1,0 +1,173 @@
+package admission
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/distribution/reference"
+)
+
+// The most of each that one sandbox may have, whatever the profile.
+const (
+	maxNetworks = 16
+	maxVolumes  = 64
+	maxPinned   = 200 // secrets, configs and copies of nested binds
+)
+
+// judge turns a loaded project into a plan, reporting what it refuses and what
+// it changes.
+type judge struct {
+	Request
+	*report
+	paths   paths
+	project *types.Project
+	env     map[string]string // what variables were looked up in
+	err     error             // what kept the tree from being read
+
+	result *Plan
+	images map[string]string // what services of this file build, by the name they give it
+}
+
+func (j *judge) plan() *Plan {
+	j.result = &Plan{
+		policy: j.Policy, id: j.ID, generation: j.Generation, services: map[string]*service{}, networks: map[string]*network{},
+		volumes: map[string]*canonicalVolume{}, secrets: map[string]location{}, configs: map[string]location{},
+	}
+	j.totals()
+	if j.denied() && len(j.project.Services) > 10*j.Policy.MaxContainers {
+		return nil // one finding is enough
+	}
+	j.topLevel()
+	j.images = map[string]string{}
+	for name, s := range j.project.Services {
+		if s.Build != nil && s.Image != "" {
+			j.images[normalImage(s.Image)] = min(cmp.Or(j.images[normalImage(s.Image)], name), name)
+		}
+	}
+	for _, name := range j.project.ServiceNames() {
+		j.service(name, j.project.Services[name])
+	}
+	j.pinNested()
+	j.summarise()
+	return j.result
+}
+
+// totals bounds what the project adds up to.
+func (j *judge) totals() {
+	containers := 0
+	for _, name := range j.project.ServiceNames() {
+		s := j.project.Services[name]
+		scale := s.GetScale()
+		if scale > j.Policy.MaxContainers {
+			j.deny("SCALE", attr{"services", name, scaleAttribute(s)}, fmt.Sprintf("asks for %d containers; the profile allows %d in all", scale, j.Policy.MaxContainers))
+		}
+		containers += min(scale, j.Policy.MaxContainers)
+	}
+	if containers > j.Policy.MaxContainers && !j.denied() {
+		j.deny("SCALE", attr{"services"}, fmt.Sprintf("add up to %d containers; the profile allows %d", containers, j.Policy.MaxContainers))
+	}
+	if n := len(j.project.Services); n == 0 {
+		j.deny("LOAD", attr{"services"}, "holds no service that runs", "add a service, or activate the compose profile that has one")
+	}
+	if n := len(j.project.Networks); n > maxNetworks {
+		j.deny("LIMIT", attr{"networks"}, fmt.Sprintf("has %d networks, more than %d", n, maxNetworks), "use fewer networks")
+	}
+	if n := len(j.project.Volumes); n > maxVolumes {
+		j.deny("LIMIT", attr{"volumes"}, fmt.Sprintf("has %d volumes, more than %d", n, maxVolumes), "use fewer volumes")
+	}
+}
+
+func scaleAttribute(s types.ServiceConfig) string {
+	if s.Scale == nil && s.Deploy != nil && s.Deploy.Replicas != nil {
+		return "deploy"
+	}
+	return "scale"
+}
+
+// summarise fills the exported part of the plan.
+func (j *judge) summarise() {
+	p := j.result
+	waited := map[string]bool{}
+	for _, s := range j.project.Services {
+		for name, d := range s.DependsOn {
+			waited[name] = waited[name] || d.Condition == types.ServiceConditionCompletedSuccessfully
+		}
+	}
+	attached, pulled := map[string]int{}, map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(p.services)) {
+		s, typed := p.services[name], j.project.Services[name]
+		out := Service{
+			Name: name, Built: s.built != "", Image: s.fixed.Image, Replicas: typed.GetScale(), OneShot: waited[name],
+			HasHealthcheck: hasHealthcheck(typed.HealthCheck), Ports: ports(typed.Ports), NetworkMode: s.fixed.NetworkMode,
+			Networks: slices.Sorted(maps.Keys(s.fixed.Networks)),
+		}
+		if out.Built {
+			out.Image = DefaultImagePrefix(j.ID) + "/" + s.built
+		} else {
+			pulled[out.Image] = true
+		}
+		for _, key := range out.Networks {
+			attached[key] += out.Replicas
+		}
+		p.Build = p.Build || s.build != nil
+		p.Services = append(p.Services, out)
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.networks)) {
+		p.Networks = append(p.Networks, Network{Key: key, Internal: p.networks[key].internal, Containers: attached[key]})
+	}
+	p.Volumes = slices.Sorted(maps.Keys(p.volumes))
+	p.Images = slices.Sorted(maps.Keys(pulled))
+	slices.Sort(p.Mkdirs)
+	p.Mkdirs = slices.Compact(p.Mkdirs)
+}
+
+func hasHealthcheck(h *types.HealthCheckConfig) bool {
+	return h != nil && !h.Disable && len(h.Test) > 0 && h.Test[0] != "NONE"
+}
+
+func ports(in []types.ServicePortConfig) []Port {
+	var out []Port
+	for _, p := range in {
+		out = append(out, Port{Target: int(p.Target), Protocol: cmp.Or(p.Protocol, "tcp"), Published: p.Published, Name: p.Name})
+	}
+	return out
+}
+
+// normalImage is an image's full name with a tag, or what was written if it is no image's name.
+func normalImage(image string) string {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return image
+	}
+	return reference.TagNameOnly(named).String()
+}
+
+// image says which image a service runs and, if it is built here, by what name below the prefix.
+func (j *judge) image(at attr, name string, s types.ServiceConfig) (image, built string) {
+	builder, sibling := j.images[normalImage(s.Image)]
+	switch {
+	case s.Build != nil:
+		if s.Image != "" {
+			j.rewrite("IMAGE", at, "is built and kept under a name of this sandbox alone")
+		}
+		return "", imageName(name, j.Generation)
+	case s.Image == "":
+		return "", "" // reported as inconsistent
+	case sibling:
+		return "", imageName(builder, j.Generation)
+	}
+	named, err := reference.ParseNormalizedNamed(s.Image)
+	if err != nil {
+		j.deny("IMAGE", at, fmt.Sprintf("is %q, which is not the name of an image: %s", s.Image, strings.TrimPrefix(err.Error(), "invalid reference format: ")))
+		return "", ""
+	}
+	named = reference.TagNameOnly(named)
+	if strings.HasPrefix(named.Name()+"/", imageNamespace) {
+		j.deny("IMAGE", at, fmt.Sprintf("is %s, which belongs to a sandbox", s.Image))
+	}
+	return reference.FamiliarString(named), ""
+}

@@ -1,0 +1,151 @@
+package admission
+
+import (
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// locate finds the line that gives an attribute its value: through merge
+// keys, included files and what a service extends. When only a part of the
+// path is written anywhere, the line of that part counts.
+func (f *files) locate(at attr) place {
+	if len(f.sources) == 0 {
+		return place{}
+	}
+	best, depth := place{f.sources[0].path, 1}, 0
+	for _, s := range f.sources {
+		line, found := descend(s.root, at)
+		if found > depth {
+			best, depth = place{s.path, line}, found
+		}
+	}
+	for range maxFiles { // a service may extend one that extends another
+		if at.service() == "" || depth == len(at) {
+			break
+		}
+		s, base := f.extended(at[1])
+		if base == "" || base == at[1] && s.path == best.file {
+			break
+		}
+		at = append(attr{"services", base}, at[2:]...)
+		if line, found := descend(s.root, at); found > depth {
+			best, depth = place{s.path, line}, found
+		}
+	}
+	return best
+}
+
+// extended finds the service that another one extends, and its file.
+func (f *files) extended(service string) (*source, string) {
+	for _, s := range f.sources {
+		switch e := target(get(get(get(s.root, "services").value, service).value, "extends").value); {
+		case e == nil:
+		case e.Kind == yaml.ScalarNode:
+			return s, e.Value
+		case get(e, "service").value != nil:
+			base := target(get(e, "service").value).Value
+			if file := target(get(e, "file").value); file != nil {
+				for name, c := range f.copies {
+					if c.content != nil && f.copyOf(name) == file.Value {
+						return c.content, base
+					}
+				}
+			}
+			return s, base
+		}
+	}
+	return nil, ""
+}
+
+// descend follows the path from a node and returns the line where it ended
+// and how many parts it found.
+func descend(n *yaml.Node, at attr) (line, depth int) {
+	for i, part := range at {
+		n = target(n)
+		next, nextLine := step(n, part)
+		if next == nil {
+			return line, i
+		}
+		n, line = next, nextLine
+	}
+	return line, len(at)
+}
+
+// step goes one part down: to a key, an item, or the entry NAME=… of a list
+// that stands for a mapping.
+func step(n *yaml.Node, part string) (*yaml.Node, int) {
+	switch {
+	case n == nil:
+		return nil, 0
+	case n.Kind == yaml.MappingNode:
+		if c := get(n, part); c.key != nil {
+			return c.value, c.key.Line
+		}
+	case n.Kind == yaml.SequenceNode && isItem(part):
+		if i, err := strconv.Atoi(part[1 : len(part)-1]); err == nil && i < len(n.Content) {
+			return n.Content[i], n.Content[i].Line
+		}
+	case n.Kind == yaml.SequenceNode:
+		for _, item := range n.Content {
+			v := target(item).Value
+			if rest, ok := strings.CutPrefix(v, part); ok && (rest == "" || rest[0] == '=' || rest[0] == ':') {
+				return item, item.Line
+			}
+		}
+	}
+	return nil, 0
+}
+
+// search finds the attribute whose text is value.
+func (f *files) search(value string, otherwise attr) attr {
+	return f.find(otherwise, func(text string) bool { return text == value })
+}
+
+// searchVariable finds an attribute that uses a variable.
+func (f *files) searchVariable(name string) attr {
+	return f.find(attr{}, func(text string) bool {
+		for _, use := range []string{"${" + name, "$" + name} {
+			if _, rest, ok := strings.Cut(text, use); ok && (rest == "" || !isNameByte(rest[0])) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func isNameByte(c byte) bool {
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+func (f *files) find(otherwise attr, match func(text string) bool) attr {
+	for _, s := range f.sources {
+		if at := find(s.root, nil, match); at != nil {
+			return at
+		}
+	}
+	return otherwise
+}
+
+func find(n *yaml.Node, at attr, match func(text string) bool) attr {
+	switch n.Kind {
+	case yaml.ScalarNode:
+		if match(n.Value) {
+			return at
+		}
+	case yaml.SequenceNode:
+		for i, item := range n.Content {
+			if found := find(item, at.item(i), match); found != nil {
+				return found
+			}
+		}
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if found := find(n.Content[i+1], at.at(n.Content[i].Value), match); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package admission
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sand-boxer/sandboxer"
+)
+
+// attr is the path of an attribute: keys, and items as "[0]".
+type attr []string
+
+func (a attr) String() string {
+	var b strings.Builder
+	for i, part := range a {
+		if i > 0 && !isItem(part) {
+			b.WriteByte('.')
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+func (a attr) at(parts ...string) attr { return append(slices.Clip(a), parts...) }
+
+func (a attr) item(i int) attr { return a.at(fmt.Sprintf("[%d]", i)) }
+
+func (a attr) service() string {
+	if len(a) > 1 && a[0] == "services" {
+		return a[1]
+	}
+	return ""
+}
+
+func isItem(part string) bool { return strings.HasPrefix(part, "[") && strings.HasSuffix(part, "]") }
+
+// finding is a violation or a rewrite before it is given its place in a file.
+type finding struct {
+	rule    *Rule
+	at      attr
+	place   place // known already, for what is wrong with a file itself
+	message string
+	hint    string
+}
+
+// place is a line of a file of the tree.
+type place struct {
+	file string
+	line int
+}
+
+// report collects everything found about one compose file.
+type report struct {
+	violations, rewrites []finding
+}
+
+// deny records a violation. The message completes "PATH …"; the rule's own
+// reason is used when it is empty.
+func (r *report) deny(id string, at attr, message string, hint ...string) {
+	r.violations = append(r.violations, newFinding(id, at, message, hint))
+}
+
+func (r *report) denyAt(id string, where place, message string, hint ...string) {
+	f := newFinding(id, nil, message, hint)
+	f.place = where
+	r.violations = append(r.violations, f)
+}
+
+func (r *report) rewrite(id string, at attr, message string) {
+	r.rewrites = append(r.rewrites, newFinding(id, at, message, nil))
+}
+
+func newFinding(id string, at attr, message string, hint []string) finding {
+	rule := ruleByID(id)
+	f := finding{rule: rule, at: at, message: cmp.Or(message, rule.Reason), hint: rule.Hint}
+	if len(hint) > 0 {
+		f.hint = hint[0]
+	}
+	return f
+}
+
+func (r *report) denied() bool { return len(r.violations) > 0 }
+
+// admission orders the findings by place, drops repetitions and gives every
+// violation its file and line.
+func (r *report) admission(files *files) sandboxer.Admission {
+	a := sandboxer.Admission{Verdict: sandboxer.Allow, Violations: []sandboxer.Violation{}, Rewrites: []sandboxer.Rewrite{}}
+	for _, f := range r.violations {
+		where := f.place
+		if where == (place{}) {
+			where = files.locate(f.at)
+		}
+		path := f.at.String()
+		a.Violations = append(a.Violations, sandboxer.Violation{
+			Rule: f.rule.ID, Path: path, Service: f.at.service(), File: where.file, Line: where.line, Message: f.message, Hint: f.hint,
+		})
+	}
+	for _, f := range r.rewrites {
+		a.Rewrites = append(a.Rewrites, sandboxer.Rewrite{Rule: f.rule.ID, Path: f.at.String(), Message: f.message})
+	}
+	slices.SortStableFunc(a.Violations, func(x, y sandboxer.Violation) int {
+		return cmp.Or(strings.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), strings.Compare(x.Path, y.Path), strings.Compare(x.Rule, y.Rule))
+	})
+	slices.SortStableFunc(a.Rewrites, func(x, y sandboxer.Rewrite) int {
+		return cmp.Or(strings.Compare(x.Path, y.Path), strings.Compare(x.Rule, y.Rule))
+	})
+	a.Violations = slices.CompactFunc(a.Violations, func(x, y sandboxer.Violation) bool { return x.Path == y.Path && x.Rule == y.Rule && x.Path != "" })
+	a.Rewrites = slices.Compact(a.Rewrites)
+	if len(a.Violations) > 0 {
+		a.Verdict = sandboxer.Deny
+	}
+	return a
+}

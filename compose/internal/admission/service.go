@@ -1,0 +1,398 @@
+package admission
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"go.yaml.in/yaml/v4"
+)
+
+// The bounds of a service.
+const (
+	maxRestarts      = 5
+	maxGrace         = 10 * time.Second
+	minProbeInterval = time.Second
+	maxProbeRetries  = 1000
+	maxPublished     = 16 // ports of one service
+)
+
+// service judges one service.
+func (j *judge) service(name string, s types.ServiceConfig) {
+	at := attr{"services", name}
+	out := &service{}
+	j.result.services[name] = out
+	c := &out.fixed
+	c.Image, out.built = j.image(at.at("image"), name, s)
+	j.program(at, s, c)
+	j.lifecycle(at, s, c)
+	j.confinement(at, s, c)
+	j.resources(at, s, c)
+	j.network(at, s, c)
+	j.mounts(at, s, out)
+	j.references(at, s, c)
+	if s.Build != nil {
+		out.build = j.build(at.at("build"), name, s)
+	}
+	for i, hook := range s.PreStart {
+		j.preStart(at.at("pre_start").item(i), hook)
+	}
+	j.dropped(at, s)
+	j.dollars(at, *c)
+}
+
+// program is what runs in the container and what it sees.
+func (j *judge) program(at attr, s types.ServiceConfig, c *canonicalService) {
+	c.Entrypoint, c.Command = command(s.Entrypoint), command(s.Command)
+	c.WorkingDir, c.User, c.GroupAdd = s.WorkingDir, s.User, s.GroupAdd
+	c.Init, c.TTY, c.StdinOpen, c.ReadOnly = s.Init, s.Tty, s.StdinOpen, s.ReadOnly
+	c.Environment = j.environment(at, s.ContainerSpec)
+	c.Platform = s.Platform
+	if s.Platform != "" && !strings.HasPrefix(s.Platform, "linux/") && s.Platform != "linux" {
+		j.deny("PLATFORM", at.at("platform"), fmt.Sprintf("is %s, which is not a Linux platform", s.Platform))
+	}
+	for key, value := range map[string]string{"hostname": s.Hostname, "domainname": s.DomainName} {
+		if value != "" && !hostName.MatchString(value) {
+			j.deny("HOSTNAME", at.at(key), fmt.Sprintf("is %q, which is not a host name", value))
+		}
+	}
+	c.Hostname, c.DomainName = s.Hostname, s.DomainName
+	if n := s.GetScale(); n != 1 {
+		c.Scale = &n
+	}
+	if s.PullPolicy != "" && s.PullPolicy != "missing" && s.Build == nil {
+		j.rewrite("PULL", at.at("pull_policy"), "")
+	}
+}
+
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$`)
+
+// command keeps the difference between no command and an empty one, which
+// takes the image's away.
+func command(c types.ShellCommand) *[]string {
+	if c == nil {
+		return nil
+	}
+	words := append([]string{}, c...)
+	return &words
+}
+
+// environment merges the env files with what the service sets, as compose would.
+func (j *judge) environment(at attr, spec types.ContainerSpec) map[string]string {
+	env := map[string]string{}
+	own := spec.Environment.ToMapping()
+	maps.Copy(env, own)
+	for i, e := range spec.EnvFiles {
+		from := at.at("env_file").item(i)
+		f := j.paths.find(e.Path)
+		switch {
+		case f.inside && f.at == missing && !bool(e.Required):
+			continue
+		case !f.inside || f.at != file || namesGit(f.path):
+			j.deny("ENVFILE", from, "names "+f.problem(e.Path))
+			continue
+		case e.Format != "" && e.Format != "raw":
+			j.deny("ENVFILE", from, fmt.Sprintf("has the format %q; write raw or nothing", e.Format))
+			continue
+		}
+		readEnv(j.Tree, j.report, &j.err, f.path, from, e.Format, env, func(name string) (string, bool) {
+			if v, ok := j.env[name]; ok {
+				return v, true
+			}
+			v, ok := own[name]
+			return v, ok
+		})
+	}
+	maps.Copy(env, own)
+	for _, name := range slices.Sorted(maps.Keys(spec.Environment)) {
+		if spec.Environment[name] == nil {
+			delete(env, name)
+			j.rewrite("ENV-NULL", at.at("environment", name), "")
+		}
+	}
+	for i, p := range spec.LabelFiles {
+		if f := j.paths.find(p); !f.inside || f.at != file || namesGit(f.path) {
+			j.deny("ENVFILE", at.at("label_file").item(i), "names "+f.problem(p))
+		} else {
+			j.rewrite("LABELS", at.at("label_file"), "")
+		}
+	}
+	return env
+}
+
+// lifecycle is when the container starts, stops and counts as well.
+func (j *judge) lifecycle(at attr, s types.ServiceConfig, c *canonicalService) {
+	c.StopSignal = s.StopSignal
+	if d := s.StopGracePeriod; d != nil {
+		grace := min(time.Duration(*d), maxGrace)
+		if grace < time.Duration(*d) {
+			j.rewrite("GRACE", at.at("stop_grace_period"), fmt.Sprintf("is shortened to %v", maxGrace))
+		}
+		c.StopGracePeriod = grace.String()
+	}
+	c.Restart = j.restart(at, s)
+	for name, d := range s.DependsOn {
+		if c.DependsOn == nil {
+			c.DependsOn = map[string]canonicalDependency{}
+		}
+		c.DependsOn[name] = canonicalDependency{Condition: d.Condition, Restart: d.Restart, Required: d.Required}
+	}
+	c.Links = s.Links
+	if s.HealthCheck != nil {
+		c.HealthCheck = j.healthcheck(at.at("healthcheck"), s.HealthCheck)
+	}
+	for i, h := range s.PostStart {
+		hook := canonicalHook{Command: h.Command, User: h.User, WorkingDir: h.WorkingDir, Environment: map[string]string{}}
+		for name, v := range h.Environment {
+			if v == nil {
+				j.rewrite("ENV-NULL", at.at("post_start").item(i).at("environment", name), "")
+				continue
+			}
+			hook.Environment[name] = *v
+		}
+		c.PostStart = append(c.PostStart, hook)
+	}
+	if len(s.PreStop) > 0 {
+		j.rewrite("HOOK-PRESTOP", at.at("pre_stop"), "")
+	}
+}
+
+// restart bounds the restart policy, in whichever of its two spellings.
+func (j *judge) restart(at attr, s types.ServiceConfig) string {
+	policy, from := s.Restart, at.at("restart")
+	if s.Deploy != nil && s.Deploy.RestartPolicy != nil {
+		from = at.at("deploy", "restart_policy")
+		policy = map[string]string{"": "always", "any": "always", "none": "no"}[s.Deploy.RestartPolicy.Condition]
+		if policy == "" {
+			policy = "on-failure"
+			if n := s.Deploy.RestartPolicy.MaxAttempts; n != nil {
+				policy = fmt.Sprintf("on-failure:%d", *n)
+			}
+		}
+	}
+	bounded := fmt.Sprintf("on-failure:%d", maxRestarts)
+	kind, count, _ := strings.Cut(policy, ":")
+	switch {
+	case policy == "" || policy == "no":
+		return policy
+	case kind == "on-failure" && count != "":
+		n, err := strconv.Atoi(count)
+		if err == nil && n > 0 && n <= maxRestarts {
+			return policy
+		}
+	case kind == "on-failure", policy == "always", policy == "unless-stopped":
+	default:
+		j.deny("LOAD", from, fmt.Sprintf("is %q", policy), "write no, always, unless-stopped or on-failure:N")
+	}
+	j.rewrite("RESTART", from, fmt.Sprintf("becomes %s: nothing may outlive the sandbox", bounded))
+	return bounded
+}
+
+func (j *judge) healthcheck(at attr, h *types.HealthCheckConfig) *canonicalHealthCheck {
+	out := &canonicalHealthCheck{Disable: h.Disable, Test: h.Test, Timeout: duration(h.Timeout), StartPeriod: duration(h.StartPeriod), Retries: h.Retries}
+	if h.Disable {
+		return &canonicalHealthCheck{Disable: true}
+	}
+	for _, d := range []struct {
+		key  string
+		from *types.Duration
+		to   *string
+	}{{"interval", h.Interval, &out.Interval}, {"start_interval", h.StartInterval, &out.StartInterval}} {
+		*d.to = duration(d.from)
+		if d.from != nil && *d.from > 0 && time.Duration(*d.from) < minProbeInterval {
+			*d.to = minProbeInterval.String()
+			j.rewrite("HEALTHCHECK", at.at(d.key), fmt.Sprintf("becomes %v", minProbeInterval))
+		}
+	}
+	if h.Retries != nil && *h.Retries > maxProbeRetries {
+		n := uint64(maxProbeRetries)
+		out.Retries = &n
+		j.rewrite("HEALTHCHECK", at.at("retries"), fmt.Sprintf("becomes %d", n))
+	}
+	return out
+}
+
+func duration(d *types.Duration) string {
+	if d == nil {
+		return ""
+	}
+	return time.Duration(*d).String()
+}
+
+// network is what the service is attached to and what names it knows.
+func (j *judge) network(at attr, s types.ServiceConfig, c *canonicalService) {
+	j.ports(at.at("ports"), s.Ports)
+	c.Expose = j.expose(at.at("expose"), s.Expose)
+	if s.MacAddress != "" {
+		j.rewrite("MAC-ADDRESS", at.at("mac_address"), "")
+	}
+	switch mode := s.NetworkMode; {
+	case mode == "none" || strings.HasPrefix(mode, types.ServicePrefix):
+		c.NetworkMode = mode
+	case mode == "bridge" || mode == "default":
+		j.rewrite("NETWORK-MODE", at.at("network_mode"), "becomes the sandbox's default network")
+		c.Networks = map[string]canonicalAttachment{"default": {}}
+		if j.result.networks["default"] == nil {
+			j.result.networks["default"] = &network{}
+		}
+	case mode != "":
+		j.deny("NETWORK-MODE", at.at("network_mode"), fmt.Sprintf("is %s, a network outside the sandbox", mode))
+	}
+	for key, n := range s.Networks {
+		if c.Networks == nil {
+			c.Networks = map[string]canonicalAttachment{}
+		}
+		c.Networks[key] = j.attachment(at.at("networks", key), s, n)
+	}
+	if s.ContainerName != "" {
+		j.rewrite("CONTAINER-NAME", at.at("container_name"), "becomes a name on the sandbox's networks: a container of that name would clash with other copies")
+	}
+	j.names(at, s, c)
+}
+
+func (j *judge) attachment(at attr, s types.ServiceConfig, n *types.ServiceNetworkConfig) canonicalAttachment {
+	out := canonicalAttachment{}
+	if n == nil {
+		n = &types.ServiceNetworkConfig{}
+	}
+	aliases := slices.Clone(n.Aliases)
+	if s.ContainerName != "" {
+		aliases = append(aliases, s.ContainerName)
+	}
+	slices.Sort(aliases)
+	out.Aliases, out.Priority = slices.Compact(aliases), n.Priority
+	for key, address := range map[string]string{"ipv4_address": n.Ipv4Address, "ipv6_address": n.Ipv6Address} {
+		if address != "" {
+			j.rewrite("NET-STATIC-IP", at.at(key), "")
+		}
+	}
+	if n.UseServiceNameAlias != nil && !*n.UseServiceNameAlias {
+		j.rewrite("NET-ALIAS", at.at("use_service_name_alias"), "is dropped: a service is always known by its name")
+	}
+	if n.GatewayPriority != 0 {
+		j.rewrite("NET-ALIAS", at.at("gw_priority"), "")
+	}
+	return out
+}
+
+// names is how the container resolves names.
+func (j *judge) names(at attr, s types.ServiceConfig, c *canonicalService) {
+	c.ExtraHosts = j.extraHosts(at.at("extra_hosts"), s.ExtraHosts)
+	given := map[string]bool{"dns": len(s.DNS) > 0, "dns_opt": len(s.DNSOpts) > 0, "dns_search": len(s.DNSSearch) > 0}
+	if !j.Policy.denies() {
+		c.DNS, c.DNSOptions, c.DNSSearch = s.DNS, s.DNSOpts, s.DNSSearch
+		return
+	}
+	if len(c.Networks) > 0 {
+		// Service discovery does not go through here: what is left are names
+		// outside, which some engines resolve from the host.
+		c.DNS = []string{"127.0.0.1"}
+	}
+	for _, key := range slices.Sorted(maps.Keys(given)) {
+		if given[key] && !slices.Equal([]string(s.DNS), c.DNS) {
+			j.rewrite("DNS", at.at(key), "")
+		}
+	}
+}
+
+func (j *judge) extraHosts(at attr, hosts types.HostsList) []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(hosts)) {
+		for _, address := range hosts[name] {
+			ip, err := netip.ParseAddr(address)
+			switch {
+			case address == "host-gateway":
+				if !j.Policy.HostAccess && !j.Policy.allows("EXTRA-HOSTS") {
+					j.deny("EXTRA-HOSTS", at.at(name), "is host-gateway, the host itself", "run the thing as a service of this file, or let the profile allow EXTRA-HOSTS")
+				}
+				out = append(out, name+":"+address)
+			case err != nil:
+				j.deny("EXTRA-HOSTS", at.at(name), fmt.Sprintf("is %q, which is not an address", address), "name a literal address")
+			case ip.Is4():
+				out = append(out, name+":"+address)
+			default:
+				out = append(out, name+"="+address)
+			}
+		}
+	}
+	return out
+}
+
+// ports are not published; what was asked for is remembered for reaching it.
+func (j *judge) ports(at attr, all []types.ServicePortConfig) {
+	if len(all) == 0 {
+		return
+	}
+	if len(all) > maxPublished && !j.Policy.allows("PORT-RANGE") {
+		j.deny("PORT-RANGE", at, fmt.Sprintf("lists %d ports; a service may list %d", len(all), maxPublished))
+	}
+	j.rewrite("PORTS", at, "")
+}
+
+var exposed = regexp.MustCompile(`^(\d+)(?:-(\d+))?(?:/(?:tcp|udp|sctp))?$`)
+
+func (j *judge) expose(at attr, all types.StringOrNumberList) []string {
+	for i, e := range all {
+		m := exposed.FindStringSubmatch(e)
+		if m == nil {
+			j.deny("LOAD", at.item(i), fmt.Sprintf("is %q, which is not a port", e), "write a port or PORT/tcp")
+			continue
+		}
+		from, _ := strconv.Atoi(m[1])
+		to, _ := strconv.Atoi(cmp.Or(m[2], m[1]))
+		if to-from >= maxPortRange {
+			j.deny("PORT-RANGE", at.item(i), "")
+		}
+	}
+	return all
+}
+
+// dropped names what has no meaning here and is not looked at any further.
+func (j *judge) dropped(at attr, s types.ServiceConfig) {
+	if len(s.Labels) > 0 {
+		j.rewrite("LABELS", at.at("labels"), "")
+	}
+	for key := range s.Extensions {
+		j.rewrite("XEXT", at.at(key), "")
+	}
+}
+
+// dollars names what holds a $ when every variable is replaced.
+func (j *judge) dollars(at attr, c canonicalService) {
+	var node yaml.Node
+	if j.err != nil || node.Encode(c) != nil {
+		return
+	}
+	for _, key := range children(&node) {
+		if found := find(key.value, attr{}, func(text string) bool { return strings.Contains(text, "$") }); found != nil {
+			j.rewrite("DOLLAR-ESCAPE", at.at(key.key.Value).at(found...), "")
+		}
+	}
+}
+
+// preStart judges what the loader's own check cannot: where an init container reads from.
+func (j *judge) preStart(at attr, hook types.PreStartHook) {
+	throwaway := &service{}
+	j.mounts(at, types.ServiceConfig{ContainerSpec: types.ContainerSpec{Volumes: hook.Volumes}}, throwaway)
+}
+
+var imageComponent = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$`)
+
+// imageName is what the image of a service is called below the sandbox's
+// prefix. Compose allows service names that images may not have.
+func imageName(service string, generation int) string {
+	if !imageComponent.MatchString(service) {
+		sum := sha256.Sum256([]byte(service))
+		service = "service-" + hex.EncodeToString(sum[:8])
+	}
+	return fmt.Sprintf("%s:g%d", service, generation)
+}

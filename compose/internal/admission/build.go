@@ -32,7 +32,7 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 	}
 	j.buildArgs(at, b, out)
 	if b.Network != "" && b.Network != "none" && b.Network != "default" {
-		j.deny("BUILD-NETWORK", at.at("network"), fmt.Sprintf("is %s", b.Network))
+		j.refuse("BUILD-NETWORK", at.at("network"), b.Network)
 	}
 	if j.Policy.denies() && b.Network != "none" {
 		j.rewrite("BUILD-EGRESS", at, "")
@@ -48,13 +48,13 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 // context finds a directory that is sent to the builder.
 func (j *judge) context(at attr, rule, from string) (location, bool) {
 	if isRemote(from) && rule == "BUILD-CONTEXT" {
-		j.deny("BUILD-REMOTE", at, fmt.Sprintf("is %s, which the host would fetch", from))
+		j.refuse("BUILD-REMOTE", at, from)
 		return location{}, false
 	}
 	f := j.paths.find(from)
 	switch {
 	case isRemote(from) || strings.HasPrefix(from, types.ServicePrefix) || !f.inside || namesGit(f.path):
-		j.deny(rule, at, fmt.Sprintf("is %s, which is outside the repository", from))
+		j.refuse(rule, at, from)
 	case f.at == symlink:
 		j.deny("BUILD-SYMLINK", at, "is "+f.problem(from))
 	case f.at != directory && j.Tree != nil:

@@ -36,7 +36,7 @@ func (j *judge) confinement(at attr, s types.ServiceConfig, c *canonicalService)
 		name, value, _ := strings.Cut(strings.ReplaceAll(opt, "=", ":"), ":")
 		switch {
 		case name != "no-new-privileges":
-			j.deny("SECURITY-OPT", at.at("security_opt").item(i), fmt.Sprintf("is %s, which takes a confinement off the container", opt))
+			j.refuse("SECURITY-OPT", at.at("security_opt").item(i), opt)
 		case value == "false":
 			j.rewrite("SECURITY-OPT", at.at("security_opt").item(i), "becomes no-new-privileges:true")
 		}
@@ -45,16 +45,16 @@ func (j *judge) confinement(at attr, s types.ServiceConfig, c *canonicalService)
 		return value == "" || strings.HasPrefix(value, types.ServicePrefix) || slices.Contains(fine, value)
 	}
 	if !own(s.Pid) {
-		j.deny("PID-MODE", at.at("pid"), fmt.Sprintf("is %s", s.Pid))
+		j.refuse("PID-MODE", at.at("pid"), s.Pid)
 	}
 	if !own(s.Ipc, "private", "shareable", "none") {
-		j.deny("IPC-MODE", at.at("ipc"), fmt.Sprintf("is %s", s.Ipc))
+		j.refuse("IPC-MODE", at.at("ipc"), s.Ipc)
 	}
 	if s.Cgroup != "" && s.Cgroup != "private" {
-		j.deny("CGROUP-MODE", at.at("cgroup"), fmt.Sprintf("is %s", s.Cgroup))
+		j.refuse("CGROUP-MODE", at.at("cgroup"), s.Cgroup)
 	}
 	if s.Runtime != "" && s.Runtime != "runc" {
-		j.deny("RUNTIME", at.at("runtime"), fmt.Sprintf("is %s, a runtime of the host", s.Runtime))
+		j.refuse("RUNTIME", at.at("runtime"), s.Runtime)
 	}
 	c.PidMode, c.IPCMode, c.Cgroup = s.Pid, s.Ipc, s.Cgroup
 	for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {
@@ -76,7 +76,7 @@ func (j *judge) capabilities(at attr, s types.ServiceConfig, c *canonicalService
 		case slices.Contains(grantedCaps, name) && j.Policy.allows("CAP-ADD"):
 			c.CapAdd = append(c.CapAdd, name)
 		case slices.Contains(grantedCaps, name):
-			j.deny("CAP-ADD", from, fmt.Sprintf("adds %s", name))
+			j.deny("CAP-ADD", from, fmt.Sprintf("adds %s, which is more than the engine gives by default", name))
 		default:
 			j.deny("CAP-ADD", from, fmt.Sprintf("adds %s, which no profile allows", name), "remove it")
 		}
@@ -141,7 +141,7 @@ func (j *judge) resources(at attr, s types.ServiceConfig, c *canonicalService) {
 	c.Logging = boundedLog()
 	if l := s.Logging; l != nil {
 		if !slices.Contains([]string{"", "json-file", "local", "none"}, l.Driver) {
-			j.deny("LOGGING", at.at("logging", "driver"), fmt.Sprintf("is %s, which sends logs from the host", l.Driver))
+			j.refuse("LOGGING", at.at("logging", "driver"), l.Driver)
 		} else {
 			j.rewrite("LOGGING", at.at("logging"), "becomes json-file, 3 files of 10 MB")
 		}

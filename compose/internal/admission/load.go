@@ -54,7 +54,7 @@ func load(ctx context.Context, req Request, f *files, r *report) *loaded {
 		return nil
 	}
 	l := &loading{files: f, report: r, request: req, text: text, env: env}
-	p, err := l.load(ctx, true)
+	p, err := l.load(ctx, !r.denied()) // what was refused may leave a gap that is no fault of its own
 	if err != nil {
 		l.deny(err)
 		if p, err = l.load(ctx, false); err != nil {

@@ -62,6 +62,11 @@ func (r *report) deny(id string, at attr, message string, hint ...string) {
 	r.violations = append(r.violations, newFinding(id, at, message, hint))
 }
 
+// refuse records a violation that quotes the value, in the rule's own words.
+func (r *report) refuse(id string, at attr, value string) {
+	r.deny(id, at, fmt.Sprintf("is %s, which %s", value, ruleByID(id).Reason))
+}
+
 func (r *report) denyAt(id string, where place, message string, hint ...string) {
 	f := newFinding(id, nil, message, hint)
 	f.place = where
@@ -94,7 +99,7 @@ func (r *report) admission(files *files) sandboxer.Admission {
 		}
 		path := f.at.String()
 		a.Violations = append(a.Violations, sandboxer.Violation{
-			Rule: f.rule.ID, Path: path, Service: f.at.service(), File: where.file, Line: where.line, Message: f.message, Hint: f.hint,
+			Rule: f.rule.ID, Path: path, Service: f.at.service(), File: where.file, Line: max(where.line, 1), Message: f.message, Hint: f.hint,
 		})
 	}
 	for _, f := range r.rewrites {

@@ -167,7 +167,7 @@ var rules = []Rule{
 
 	// Builds.
 	{ID: "BUILD-CONTEXT", Class: Never, ByValue: true, Service: "build.context", Reason: "is not a directory of the repository", Hint: "name a directory of the repository by a relative path"},
-	{ID: "BUILD-REMOTE", Class: Never, Reason: "is fetched by the host", Hint: "add it to the repository, as a submodule for instance"},
+	{ID: "BUILD-REMOTE", Class: Never, Reason: "the host would fetch", Hint: "add it to the repository, as a submodule for instance"},
 	{ID: "BUILD-SYMLINK", Class: Never, Reason: "passes through a symbolic link, which the host would resolve", Hint: "name the file or directory the link points to"},
 	{ID: "BUILD-DOCKERFILE", Class: Never, ByValue: true, Service: "build.dockerfile", Reason: "is not a file of the repository", Hint: "name a file of the repository; the path starts at the build context"},
 	{ID: "BUILD-INLINE", Class: Allow, Service: "build.dockerfile_inline"},

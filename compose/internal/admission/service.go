@@ -58,11 +58,11 @@ func (j *judge) program(at attr, s types.ServiceConfig, c *canonicalService) {
 	c.Environment = j.environment(at, s.ContainerSpec)
 	c.Platform = s.Platform
 	if s.Platform != "" && !strings.HasPrefix(s.Platform, "linux/") && s.Platform != "linux" {
-		j.deny("PLATFORM", at.at("platform"), fmt.Sprintf("is %s, which is not a Linux platform", s.Platform))
+		j.refuse("PLATFORM", at.at("platform"), s.Platform)
 	}
 	for key, value := range map[string]string{"hostname": s.Hostname, "domainname": s.DomainName} {
 		if value != "" && !hostName.MatchString(value) {
-			j.deny("HOSTNAME", at.at(key), fmt.Sprintf("is %q, which is not a host name", value))
+			j.refuse("HOSTNAME", at.at(key), strconv.Quote(value))
 		}
 	}
 	c.Hostname, c.DomainName = s.Hostname, s.DomainName
@@ -245,7 +245,7 @@ func (j *judge) network(at attr, s types.ServiceConfig, c *canonicalService) {
 			j.result.networks["default"] = &network{}
 		}
 	case mode != "":
-		j.deny("NETWORK-MODE", at.at("network_mode"), fmt.Sprintf("is %s, a network outside the sandbox", mode))
+		j.refuse("NETWORK-MODE", at.at("network_mode"), mode)
 	}
 	for key, n := range s.Networks {
 		if c.Networks == nil {
@@ -335,7 +335,17 @@ func (j *judge) ports(at attr, all []types.ServicePortConfig) {
 	if len(all) > maxPublished && !j.Policy.allows("PORT-RANGE") {
 		j.deny("PORT-RANGE", at, fmt.Sprintf("lists %d ports; a service may list %d", len(all), maxPublished))
 	}
-	j.rewrite("PORTS", at, "")
+	var published []string
+	for _, p := range all {
+		if p.Published != "" && len(published) < maxPublished {
+			published = append(published, fmt.Sprintf("%s for %d", p.Published, p.Target))
+		}
+	}
+	if len(published) == 0 {
+		j.rewrite("PORTS", at, "")
+		return
+	}
+	j.rewrite("PORTS", at, fmt.Sprintf("takes no port of the host (%s): reach it with Dial or forward", strings.Join(published, ", ")))
 }
 
 var exposed = regexp.MustCompile(`^(\d+)(?:-(\d+))?(?:/(?:tcp|udp|sctp))?$`)

@@ -52,7 +52,7 @@ func (j *judge) topNetwork(at attr, key string, n types.NetworkConfig) {
 		return
 	}
 	if n.Driver != "" && n.Driver != "bridge" {
-		j.deny("NET-DRIVER", at.at("driver"), fmt.Sprintf("is %s", n.Driver))
+		j.refuse("NET-DRIVER", at.at("driver"), n.Driver)
 	}
 	if n.Name != j.project.Name+"_"+key && !bool(n.External) {
 		j.rewrite("NET-NAME", at.at("name"), fmt.Sprintf("becomes %s_%s: a network of that name would be shared with other copies", j.project.Name, key))
@@ -67,7 +67,7 @@ func (j *judge) topNetwork(at attr, key string, n types.NetworkConfig) {
 		}
 	}
 	if n.Ipam.Driver != "" && n.Ipam.Driver != "default" {
-		j.deny("NET-IPAM", at.at("ipam", "driver"), "")
+		j.refuse("NET-IPAM", at.at("ipam", "driver"), n.Ipam.Driver)
 	}
 	if len(n.Ipam.Options) > 0 {
 		j.deny("NET-IPAM", at.at("ipam", "options"), "")
@@ -101,7 +101,7 @@ func (j *judge) pool(at attr, p types.IPAMPool) {
 		}
 		prefix, err := netip.ParsePrefix(a.value)
 		if err != nil || !private(prefix) {
-			j.deny("NET-SUBNET", at.at(a.key), fmt.Sprintf("is %s, which is not a private network", a.value))
+			j.refuse("NET-SUBNET", at.at(a.key), a.value)
 			continue
 		}
 		j.rewrite("NET-SUBNET", at.at(a.key), "becomes a subnet that is free on the host: with this one, two copies would clash")
@@ -135,7 +135,7 @@ func (j *judge) topVolume(at attr, key string, v types.VolumeConfig) {
 	out := &canonicalVolume{Driver: "local"}
 	j.result.volumes[key] = out
 	if v.Driver != "" && v.Driver != "local" {
-		j.deny("VOL-DRIVER", at.at("driver"), fmt.Sprintf("is %s, a plugin of the host", v.Driver))
+		j.refuse("VOL-DRIVER", at.at("driver"), v.Driver)
 	}
 	if v.Name != j.project.Name+"_"+key && !bool(v.External) && j.Tree != nil {
 		j.rewrite("VOL-NAME", at.at("name"), fmt.Sprintf("becomes %s_%s: a volume of that name would be shared with other copies", j.project.Name, key))
@@ -208,7 +208,7 @@ func (j *judge) content(at attr, key string, c types.FileObjectConfig, family st
 	case c.Environment != "":
 		value, ok := j.env[c.Environment]
 		if !ok {
-			j.deny(family+"-ENV", at.at("environment"), fmt.Sprintf("is %s, a variable nobody declared", c.Environment))
+			j.refuse(family+"-ENV", at.at("environment"), c.Environment)
 			return location{}, false
 		}
 		return j.pin(Pin{Data: []byte(value), Mode: 0o444}, key), true

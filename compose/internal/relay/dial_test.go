@@ -479,18 +479,24 @@ func TestServerSeesThatItsClientBrokeOff(t *testing.T) {
 
 func TestNoProcessOutlivesItsConnection(t *testing.T) {
 	s := newSite(t)
-	for name, use := range map[string]func(conn net.Conn){
-		"unused":     func(net.Conn) {},
-		"half ended": func(conn net.Conn) { closeWrite(t, conn) },
-		"being sent to, and not reading": func(conn net.Conn) {
+	const silent, web = 9005, 8080
+	for name, test := range map[string]struct {
+		port uint16
+		use  func(conn net.Conn)
+	}{
+		"unused":     {silent, func(net.Conn) {}},
+		"half ended": {silent, func(conn net.Conn) { closeWrite(t, conn) }},
+		"being sent to, and not reading": {web, func(conn net.Conn) {
 			fmt.Fprintf(conn, "GET /bytes?n=100000000 HTTP/1.1\r\nHost: server\r\n\r\n")
 			conn.Read(make([]byte, 1))
-		},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn := s.mustDial(t, 8080)
+			conn := s.mustDial(t, test.port)
 			s.awaitProcesses(t, 2)
-			use(conn)
+			test.use(conn)
+			time.Sleep(50 * time.Millisecond)
+			s.awaitProcesses(t, 2)
 			conn.Close()
 			s.awaitProcesses(t, 1)
 		})

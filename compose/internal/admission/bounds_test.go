@@ -1,0 +1,155 @@
+package admission_test
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose/internal/admission"
+)
+
+const service = "services: {a: {image: alpine}}\n"
+
+// TestHostileSize: what is small to write and large to read is refused, soon
+// and in little memory.
+func TestHostileSize(t *testing.T) {
+	tests := map[string]struct {
+		tree memoryTree
+		rule string // empty: accepted, but as cheaply
+	}{
+		"deep flow":             {memoryTree{"compose.yaml": service + "x-a: " + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)}, "YAML"},
+		"deep but parseable":    {memoryTree{"compose.yaml": service + "x-a: " + strings.Repeat("[", 5000) + strings.Repeat("]", 5000)}, "YAML-BOMB"},
+		"unclosed flow":         {memoryTree{"compose.yaml": service + "x-a: " + strings.Repeat("{a: ", 60_000)}, "YAML"},
+		"deep block":            {memoryTree{"compose.yaml": service + deepBlock(400)}, "YAML-BOMB"},
+		"deep by aliases":       {memoryTree{"compose.yaml": aliasChain(2000)}, "YAML-BOMB"},
+		"wide by aliases":       {memoryTree{"compose.yaml": aliasTree(9)}, "YAML-BOMB"},
+		"many values":           {memoryTree{"compose.yaml": service + "x-a: [" + strings.Repeat("1,", 30_000) + "1]"}, "YAML-BOMB"},
+		"large file":            {memoryTree{"compose.yaml": service + "#" + strings.Repeat("x", 300_000)}, "YAML-BOMB"},
+		"many services":         {memoryTree{"compose.yaml": manyServices(4000)}, "SCALE"},
+		"one name many times":   {memoryTree{"compose.yaml": "services:\n" + strings.Repeat("  a: {image: x}\n", 5000)}, "LOAD"},
+		"many anchors":          {memoryTree{"compose.yaml": mergeMany(1000)}, "SCALE"},
+		"long text":             {memoryTree{"compose.yaml": "services: {a: {image: alpine, command: [\"" + strings.Repeat("x", 250_000) + "\"]}}"}, ""},
+		"port range":            {memoryTree{"compose.yaml": "services: {a: {image: alpine, ports: ['1-65535:1-65535']}}"}, "PORT-RANGE"},
+		"port range by default": {memoryTree{"compose.yaml": "services: {a: {image: alpine, ports: ['${P:-1-65535}']}}"}, "PORT-RANGE"},
+		"port range by .env":    {memoryTree{"compose.yaml": "services: {a: {image: alpine, ports: ['${P}']}}", ".env": "P=1-65535:1-65535/udp\n"}, "PORT-RANGE"},
+		"port ranges by alias":  {memoryTree{"compose.yaml": portAliases(600)}, "PORT-RANGE"},
+		"expose range":          {memoryTree{"compose.yaml": "services: {a: {image: alpine, expose: ['1-65535']}}"}, "PORT-RANGE"},
+		".env doubles":          {memoryTree{"compose.yaml": service, ".env": dotenvBomb()}, "ENVFILE-BOMB"},
+		"env_file doubles":      {memoryTree{"compose.yaml": "services: {a: {image: alpine, env_file: bomb}}", "bomb": dotenvBomb()}, "ENVFILE-BOMB"},
+		"include env doubles":   {memoryTree{"compose.yaml": "include: [{path: b.yml, env_file: bomb}]\n" + service, "b.yml": "services: {b: {image: alpine}}", "bomb": dotenvBomb()}, "ENVFILE-BOMB"},
+		"variable repeats":      {memoryTree{"compose.yaml": "services: {a: {image: alpine, command: ['" + strings.Repeat("$A", 100_000) + "']}}", ".env": "A=" + strings.Repeat("x", 100_000)}, "LOAD"},
+		"variables nest":        {memoryTree{"compose.yaml": "services: {a: {image: alpine, command: ['" + strings.Repeat("${A:-", 5000) + strings.Repeat("}", 5000) + "']}}"}, ""},
+		"variables in a row":    {memoryTree{"compose.yaml": "services: {a: {image: alpine, command: ['" + strings.Repeat("${A:-b}", 20_000) + "']}}"}, ""},
+		"comments in .env":      {memoryTree{"compose.yaml": service, ".env": strings.Repeat("#\n", 120_000)}, ""},
+		"quotes in .env":        {memoryTree{"compose.yaml": service, ".env": strings.Repeat("A='\\'\\'\\''\n", 20_000)}, ""},
+		"include itself":        {memoryTree{"compose.yaml": "include: [compose.yaml]\n" + service}, "INCLUDE"},
+		"include in a ring":     {memoryTree{"compose.yaml": "include: [a.yml]\n" + service, "a.yml": "include: [b.yml]\n", "b.yml": "include: [a.yml]\n"}, "INCLUDE"},
+		"include doubles":       {includeTree(12), "LIMIT"},
+		"extends in a ring":     {memoryTree{"compose.yaml": "services: {a: {extends: {file: b.yml, service: b}}}", "b.yml": "services: {b: {extends: {file: compose.yaml, service: a}}}"}, "LOAD"},
+		"extends itself":        {memoryTree{"compose.yaml": "services: {a: {image: alpine, extends: a}}"}, "LOAD"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			begin := time.Now()
+			plan, a, err := admission.Check(t.Context(), request(test.tree))
+			took := time.Since(begin)
+			runtime.ReadMemStats(&after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if allocated := after.TotalAlloc - before.TotalAlloc; took > 2*time.Second || allocated > 256<<20 {
+				t.Errorf("took %v and %d MiB", took, allocated>>20)
+			}
+			if test.rule == "" {
+				if a.Verdict != sandboxer.Allow {
+					t.Errorf("refused: %v", a.Violations)
+				}
+				return
+			}
+			if plan != nil || !has(a, test.rule) {
+				t.Errorf("not refused by %s: %.300v", test.rule, a.Violations)
+			}
+		})
+	}
+}
+
+func has(a sandboxer.Admission, rule string) bool {
+	for _, v := range a.Violations {
+		if v.Rule == rule {
+			return true
+		}
+	}
+	return false
+}
+
+func deepBlock(levels int) string {
+	var b strings.Builder
+	for i := range levels {
+		fmt.Fprintf(&b, "%sx-a:\n", strings.Repeat(" ", i))
+	}
+	return b.String()
+}
+
+// aliasChain nests through anchors, one level each.
+func aliasChain(n int) string {
+	b := strings.Builder{}
+	b.WriteString("x-0: &a0 [x]\n")
+	for i := 1; i < n; i++ {
+		fmt.Fprintf(&b, "x-%d: &a%d [*a%d]\n", i, i, i-1)
+	}
+	return b.String() + service
+}
+
+// aliasTree makes ten of each level.
+func aliasTree(levels int) string {
+	b := strings.Builder{}
+	b.WriteString("x-0: &a0 [" + strings.Repeat("x,", 9) + "x]\n")
+	for i := 1; i < levels; i++ {
+		fmt.Fprintf(&b, "x-%d: &a%d [%s*a%d]\n", i, i, strings.Repeat(fmt.Sprintf("*a%d,", i-1), 9), i-1)
+	}
+	return b.String() + service
+}
+
+func manyServices(n int) string {
+	b := strings.Builder{}
+	b.WriteString("services:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  s%d: {image: alpine}\n", i)
+	}
+	return b.String()
+}
+
+func mergeMany(n int) string {
+	b := strings.Builder{}
+	b.WriteString("x-a: &a {image: alpine, environment: {A: b, C: d, E: f}, labels: [a, b, c], ports: ['80']}\nservices:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  s%d: {<<: *a}\n", i)
+	}
+	return b.String()
+}
+
+func portAliases(n int) string {
+	b := strings.Builder{}
+	b.WriteString("x-p: &p ['1000-1063:1000-1063']\nservices:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  s%d: {image: alpine, ports: *p}\n", i)
+	}
+	return b.String()
+}
+
+// includeTree includes two files that include the same two files, and so on.
+func includeTree(levels int) memoryTree {
+	tree := memoryTree{"compose.yaml": "include: [a0.yml, b0.yml]\n" + service}
+	for i := range levels {
+		for _, side := range []string{"a", "b"} {
+			tree[fmt.Sprintf("%s%d.yml", side, i)] = fmt.Sprintf("include: [a%d.yml, b%d.yml]\n", i+1, i+1)
+		}
+	}
+	tree[fmt.Sprintf("a%d.yml", levels)], tree[fmt.Sprintf("b%d.yml", levels)] = "services: {}\n", "services: {}\n"
+	return tree
+}

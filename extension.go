@@ -273,7 +273,8 @@ type HostStatus struct {
 	Available bool              `json:"available"`
 	Reason    string            `json:"reason,omitempty"` // why not available
 	Hint      string            `json:"hint,omitempty"`
-	Sandboxes int               `json:"sandboxes"` // how many are there now
+	Sandboxes int               `json:"sandboxes"`           // how many are there now
+	FreeDisk  Bytes             `json:"free_disk,omitempty"` // where sandboxes would lie; 0 is unknown
 	Facts     map[string]string `json:"facts,omitempty"`
 	Isolation []Isolation       `json:"isolation,omitempty"` // what this host proved it can do
 	Warnings  []string          `json:"warnings,omitempty"`
@@ -307,12 +308,18 @@ type Violation struct {
 	Hint    string `json:"hint,omitempty"` // what to write instead
 }
 
+// String reads "compose.yaml:4: services.web.privileged: message [RULE]", less what is not known.
 func (v Violation) String() string {
-	where := ""
-	if v.File != "" {
+	var where string
+	if v.File != "" && v.Line > 0 {
 		where = fmt.Sprintf("%s:%d: ", v.File, v.Line)
+	} else if v.File != "" {
+		where = v.File + ": "
 	}
-	return fmt.Sprintf("%s%s: %s [%s]", where, v.Path, v.Message, v.Rule)
+	if v.Path != "" {
+		where += v.Path + ": "
+	}
+	return fmt.Sprintf("%s%s [%s]", where, v.Message, v.Rule)
 }
 
 // A Rewrite is one thing that runs otherwise than the workspace says, so that

@@ -29,17 +29,17 @@ type streams struct {
 // An app is one run of the program.
 type app struct {
 	streams
-	hosts, state, profileDir string
-	json, quiet, verbose     bool
-	consumer                 sandboxer.Consumer
-	actorType                string
-	client                   *sandboxer.Client
+	hosts, db, profileDir string
+	json, quiet, verbose  bool
+	consumer              sandboxer.Consumer
+	actorType             string
+	client                *sandboxer.Client
 }
 
 func (a *app) globalFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.StringVar(&a.hosts, "hosts", os.Getenv("SANDBOXER_HOSTS"), "hosts file, or an address such as ssh://user@host:22 (env SANDBOXER_HOSTS; default the file hosts.yaml in the configuration directory, else local:)")
-	f.StringVar(&a.state, "state", os.Getenv("SANDBOXER_STATE"), "database of records (env SANDBOXER_STATE; default in $XDG_STATE_HOME/sandboxer)")
+	f.StringVar(&a.db, "db", os.Getenv("SANDBOXER_DB"), "database of records (env SANDBOXER_DB; default in $XDG_STATE_HOME/sandboxer)")
 	f.StringVar(&a.profileDir, "profiles", os.Getenv("SANDBOXER_PROFILES"), "directory of profiles; they replace embedded ones of the same id (env SANDBOXER_PROFILES)")
 	f.BoolVar(&a.json, "json", false, "print one JSON document that validates against the published schema")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print ids only, no progress")
@@ -77,7 +77,7 @@ func (a *app) open(ctx context.Context) (*sandboxer.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := a.state
+	path := a.db
 	if path == "" {
 		if path, err = sqlstore.DefaultPath(); err != nil {
 			return nil, err

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 func (c *cli) start(args ...string) (*exec.Cmd, *bytes.Buffer) {
 	c.t.Helper()
 	var out bytes.Buffer
-	cmd := exec.Command(os.Args[0], append([]string{"--state", c.state, "--hosts", c.hosts}, args...)...)
+	cmd := exec.Command(os.Args[0], append([]string{"--db", c.db, "--hosts", c.hosts}, args...)...)
 	cmd.Env = append(os.Environ(), asCommand+"=1")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {

@@ -178,16 +178,20 @@ func (a *app) printPlan(p *sandboxer.Plan) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	for _, v := range p.Admission.Violations {
-		fmt.Fprintf(a.out, "refused  %s\n", v)
-		if v.Hint != "" {
-			fmt.Fprintf(a.out, "         %s\n", v.Hint)
-		}
-	}
+	printViolations(a.out, p.Admission.Violations)
 	for _, r := range p.Admission.Rewrites {
 		fmt.Fprintf(a.out, "rewrite  %s: %s [%s]\n", r.Path, r.Message, r.Rule)
 	}
 	return nil
+}
+
+func printViolations(w io.Writer, violations []sandboxer.Violation) {
+	for _, v := range violations {
+		fmt.Fprintf(w, "refused  %s\n", v)
+		if v.Hint != "" {
+			fmt.Fprintf(w, "         %s\n", v.Hint)
+		}
+	}
 }
 
 func (a *app) printEvents(events []sandboxer.Event) error {
@@ -238,7 +242,7 @@ func (a *app) printHosts(statuses []sandboxer.HostStatus) error {
 				taken += fmt.Sprintf(" of %d", s.Host.Slots)
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Host.Name, s.Host.Address, usable, taken,
-				cmp.Or(s.Facts["engine"], "-"), cmp.Or(s.Facts["compose"], "-"), cmp.Or(s.Facts["free"], "-"))
+				cmp.Or(s.Facts["engine"], "-"), cmp.Or(s.Facts["compose"], "-"), size(int64(s.FreeDisk)))
 		}
 	})
 	for _, s := range statuses {
@@ -326,15 +330,13 @@ func (a *app) explain(err error) {
 	if err.Error() == "" {
 		return
 	}
-	fmt.Fprintf(a.err, "sandbox: %v\n", err)
 	var admission *sandboxer.AdmissionError
 	if errors.As(err, &admission) {
-		for _, v := range admission.Admission.Violations {
-			if v.Hint != "" {
-				fmt.Fprintf(a.err, "  %s: %s\n", v.Path, v.Hint)
-			}
-		}
+		fmt.Fprintf(a.err, "sandbox: %v:\n", sandboxer.ErrAdmission)
+		printViolations(a.err, admission.Admission.Violations)
+		return
 	}
+	fmt.Fprintf(a.err, "sandbox: %v\n", err)
 	if log := logOf(err); log != "" {
 		fmt.Fprintln(a.err, "the end of its log:")
 		for line := range strings.Lines(lastLines(log, 20)) {

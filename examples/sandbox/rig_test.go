@@ -36,7 +36,7 @@ func requireEngine(t *testing.T) {
 // A cli runs the command with records, hosts and host directory of the test's own.
 type cli struct {
 	t     *testing.T
-	state string
+	db    string
 	hosts string
 	root  string
 }
@@ -46,7 +46,7 @@ type cli struct {
 func newCLI(t *testing.T, host string) *cli {
 	t.Helper()
 	dir := t.TempDir()
-	c := &cli{t: t, state: filepath.Join(dir, "state.db"), hosts: filepath.Join(dir, "hosts.yaml"), root: filepath.Join(dir, "host")}
+	c := &cli{t: t, db: filepath.Join(dir, "records.db"), hosts: filepath.Join(dir, "hosts.yaml"), root: filepath.Join(dir, "host")}
 	text := "hosts:\n  - " + strings.ReplaceAll(strings.TrimSpace(host), "\n", "\n    ") + "\n    root: " + c.root + "\n"
 	if err := os.WriteFile(c.hosts, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func newCLI(t *testing.T, host string) *cli {
 func (c *cli) run(args ...string) (code int, stdout, stderr string) {
 	c.t.Helper()
 	var out, errOut bytes.Buffer
-	code = run(context.Background(), append([]string{"--state", c.state, "--hosts", c.hosts}, args...), streams{in: strings.NewReader(""), out: &out, err: &errOut})
+	code = run(context.Background(), append([]string{"--db", c.db, "--hosts", c.hosts}, args...), streams{in: strings.NewReader(""), out: &out, err: &errOut})
 	return code, out.String(), errOut.String()
 }
 

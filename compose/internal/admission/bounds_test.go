@@ -30,19 +30,25 @@ func TestHostileSize(t *testing.T) {
 		"large file":            {memoryTree{"compose.yaml": service + "#" + strings.Repeat("x", 300_000)}, "YAML-BOMB"},
 		"many services":         {memoryTree{"compose.yaml": manyServices(4000)}, "SCALE"},
 		"one name many times":   {memoryTree{"compose.yaml": "services:\n" + strings.Repeat("  a: {image: x}\n", 5000)}, "LOAD"},
-		"many anchors":          {memoryTree{"compose.yaml": mergeMany(1000)}, "SCALE"},
+		"many merges":           {memoryTree{"compose.yaml": mergeMany(1000)}, "SCALE"},
+		"merges within bounds":  {memoryTree{"compose.yaml": mergeMany(200)}, "SCALE"},
 		"long text":             {memoryTree{"compose.yaml": "services: {a: {image: alpine, command: [\"" + strings.Repeat("x", 250_000) + "\"]}}"}, ""},
 		"port range":            {memoryTree{"compose.yaml": "services: {a: {image: alpine, ports: ['1-65535:1-65535']}}"}, "PORT-RANGE"},
 		"port range by default": {memoryTree{"compose.yaml": "services: {a: {image: alpine, ports: ['${P:-1-65535}']}}"}, "PORT-RANGE"},
 		"port range by .env":    {memoryTree{"compose.yaml": "services: {a: {image: alpine, ports: ['${P}']}}", ".env": "P=1-65535:1-65535/udp\n"}, "PORT-RANGE"},
-		"port ranges by alias":  {memoryTree{"compose.yaml": portAliases(600)}, "PORT-RANGE"},
+		"extends multiplies":    {memoryTree{"compose.yaml": extendMany(150, "")}, "YAML-BOMB"},
+		"extends from a file":   {memoryTree{"compose.yaml": extendMany(150, "b.yml"), "b.yml": extendMany(0, "")}, "YAML-BOMB"},
+		"many files":            manyFiles(60),
+		"port ranges by alias":  {memoryTree{"compose.yaml": portAliases(199)}, "PORT-RANGE"},
 		"expose range":          {memoryTree{"compose.yaml": "services: {a: {image: alpine, expose: ['1-65535']}}"}, "PORT-RANGE"},
 		".env doubles":          {memoryTree{"compose.yaml": service, ".env": dotenvBomb()}, "ENVFILE-BOMB"},
 		"env_file doubles":      {memoryTree{"compose.yaml": "services: {a: {image: alpine, env_file: bomb}}", "bomb": dotenvBomb()}, "ENVFILE-BOMB"},
 		"include env doubles":   {memoryTree{"compose.yaml": "include: [{path: b.yml, env_file: bomb}]\n" + service, "b.yml": "services: {b: {image: alpine}}", "bomb": dotenvBomb()}, "ENVFILE-BOMB"},
 		"variable repeats":      {memoryTree{"compose.yaml": "services: {a: {image: alpine, command: ['" + strings.Repeat("$A", 100_000) + "']}}", ".env": "A=" + strings.Repeat("x", 100_000)}, "LOAD"},
-		"variables nest":        {memoryTree{"compose.yaml": "services: {a: {image: alpine, command: ['" + strings.Repeat("${A:-", 5000) + strings.Repeat("}", 5000) + "']}}"}, ""},
-		"variables in a row":    {memoryTree{"compose.yaml": "services: {a: {image: alpine, command: ['" + strings.Repeat("${A:-b}", 20_000) + "']}}"}, ""},
+		"variables nest":        {memoryTree{"compose.yaml": "services: {a: {image: alpine, command: ['" + strings.Repeat("${A:-", 5000) + strings.Repeat("}", 5000) + "']}}"}, "LOAD"},
+		"variables in a row":    {memoryTree{"compose.yaml": "services: {a: {image: alpine, command: ['" + strings.Repeat("${A:-b}", 20_000) + "']}}"}, "LOAD"},
+		"variables on lines":    {memoryTree{"compose.yaml": "services: {a: {image: alpine, command: [\"" + strings.Repeat("${A:-b}\\n", 20_000) + "\"]}}"}, ""},
+		"variables in .env":     {memoryTree{"compose.yaml": service, ".env": "A=" + strings.Repeat("${A:-b}", 20_000)}, "ENVFILE-BOMB"},
 		"comments in .env":      {memoryTree{"compose.yaml": service, ".env": strings.Repeat("#\n", 120_000)}, ""},
 		"quotes in .env":        {memoryTree{"compose.yaml": service, ".env": strings.Repeat("A='\\'\\'\\''\n", 20_000)}, ""},
 		"include itself":        {memoryTree{"compose.yaml": "include: [compose.yaml]\n" + service}, "INCLUDE"},
@@ -131,6 +137,37 @@ func mergeMany(n int) string {
 		fmt.Fprintf(&b, "  s%d: {<<: *a}\n", i)
 	}
 	return b.String()
+}
+
+// extendMany repeats one long service by extending it.
+func extendMany(n int, file string) string {
+	b := strings.Builder{}
+	b.WriteString("services:\n  base: {image: alpine, environment: [" + strings.Repeat("A=b,", 500) + "A=b]}\n")
+	for i := range n {
+		if file != "" {
+			fmt.Fprintf(&b, "  s%d: {extends: {file: %s, service: base}}\n", i, file)
+			continue
+		}
+		fmt.Fprintf(&b, "  s%d: {extends: base}\n", i)
+	}
+	return b.String()
+}
+
+func manyFiles(n int) struct {
+	tree memoryTree
+	rule string
+} {
+	tree := memoryTree{}
+	main := "include:\n"
+	for i := range n {
+		name := fmt.Sprintf("f%d.yml", i)
+		tree[name], main = fmt.Sprintf("services: {s%d: {image: alpine}}", i), main+"- "+name+"\n"
+	}
+	tree["compose.yaml"] = main
+	return struct {
+		tree memoryTree
+		rule string
+	}{tree, "LIMIT"}
 }
 
 func portAliases(n int) string {

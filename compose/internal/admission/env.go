@@ -16,18 +16,33 @@ import (
 )
 
 // maxExpansion bounds the bytes that variables may add while a file is read:
-// a few lines that refer to one another double with each line.
+// a few lines that refer to one another double with each line. It bounds the
+// work as well: compose-go's templates take time in proportion to the
+// variables of a line times its length, over a minute for 140 KB of them.
 const maxExpansion = 4 << 20
+
+var errExpansion = errors.New("has more variables than can be replaced")
 
 // expansion looks variables up for compose-go's templates within a budget,
 // and in a way that makes it write nothing to the process-wide log.
 type expansion struct {
-	left  int
-	spent bool            // the budget was exceeded, values are empty from then on
-	unset map[string]bool // variables without value or default, by name
+	left, work int
+	spent      bool            // a budget was exceeded, values are empty from then on
+	unset      map[string]bool // variables without value or default, by name
 }
 
-func newExpansion() *expansion { return &expansion{left: maxExpansion, unset: map[string]bool{}} }
+func newExpansion() *expansion {
+	return &expansion{left: maxExpansion, work: maxExpansion, unset: map[string]bool{}}
+}
+
+// affords reports whether the templates in a text can be worked through.
+func (e *expansion) affords(text string) bool {
+	for line := range strings.SplitSeq(text, "\n") {
+		e.work -= strings.Count(line, "${") * len(line)
+	}
+	e.spent = e.spent || e.work < 0
+	return !e.spent
+}
 
 var operator = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:?[-?+])`)
 
@@ -62,6 +77,9 @@ func (e *expansion) mapping(text string, lookup template.Mapping) template.Mappi
 func (e *expansion) substitute(text string, lookup template.Mapping) (string, error) {
 	if !strings.Contains(text, "$") {
 		return text, nil
+	}
+	if !e.affords(text) {
+		return "", errExpansion
 	}
 	return template.SubstituteWithOptions(text, e.mapping(text, lookup), template.WithoutLogging)
 }
@@ -102,6 +120,9 @@ func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format strin
 		return parseRaw(text, vars, lookup, deny)
 	}
 	x := newExpansion()
+	if !x.affords(string(text)) {
+		return deny("ENVFILE-BOMB", fmt.Sprintf("names %s, which %v", p, errExpansion), 0)
+	}
 	err = dotenv.ParseWithFormat(bytes.NewReader(text), p, vars, dotenv.LookupFn(x.mapping(string(text), func(name string) (string, bool) {
 		if v, ok := lookup(name); ok {
 			return v, true

@@ -117,7 +117,7 @@ func (l *loading) load(ctx context.Context, consistent bool) (p *types.Project, 
 		o.Interpolate.TypeCastMapping = l.casts(o.Interpolate.TypeCastMapping)
 	}, loader.WithSupportedAttributes(supportedAttributes(), func(found []loader.UnsupportedAttribute) { l.unsupported = found }))
 	if err == nil && l.expansion.spent {
-		err = errors.New("variables expand to more than can be used")
+		err = errExpansion
 	}
 	return p, err
 }

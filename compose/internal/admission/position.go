@@ -40,20 +40,10 @@ func (f *files) locate(at attr) place {
 // extended finds the service that another one extends, and its file.
 func (f *files) extended(service string) (*source, string) {
 	for _, s := range f.sources {
-		switch e := target(get(get(get(s.root, "services").value, service).value, "extends").value); {
-		case e == nil:
-		case e.Kind == yaml.ScalarNode:
-			return s, e.Value
-		case get(e, "service").value != nil:
-			base := target(get(e, "service").value).Value
-			if file := target(get(e, "file").value); file != nil {
-				for name, c := range f.copies {
-					if c.content != nil && f.copyOf(name) == file.Value {
-						return c.content, base
-					}
-				}
+		if body := get(get(s.root, "services").value, service).value; body != nil {
+			if base, name := f.base(s, body); name != "" {
+				return base, name
 			}
-			return s, base
 		}
 	}
 	return nil, ""

@@ -37,6 +37,7 @@ type files struct {
 	copies   map[string]*copied // what is written, by path below root
 	resolved map[*yaml.Node]bool
 	followed map[[2]string]bool
+	nodes    int
 }
 
 // copied is a file below root.
@@ -59,7 +60,65 @@ func (f *files) collect(file string, env map[string]string) *source {
 	for p, base := range f.bases {
 		f.dropUnused(p, base)
 	}
+	if f.weight() > maxExpanded {
+		f.report.denyAt("YAML-BOMB", place{file, 1}, fmt.Sprintf("grows to more than %d values when aliases and extends are replaced", maxExpanded))
+		return nil
+	}
 	return s
+}
+
+// weight is how many values the files hold when aliases and extends are replaced.
+func (f *files) weight() int {
+	total, known := 0, map[*yaml.Node]int{}
+	for _, s := range f.sources {
+		total += s.extents[s.root].nodes
+		for _, c := range children(get(s.root, "services").value) {
+			total += f.inherited(s, target(c.value), known)
+		}
+	}
+	return total
+}
+
+// inherited is how many values a service gets from what it extends.
+func (f *files) inherited(s *source, body *yaml.Node, known map[*yaml.Node]int) int {
+	if n, ok := known[body]; ok {
+		return n
+	}
+	known[body] = 0 // for one that leads back here
+	base, name := f.base(s, body)
+	other := target(get(get(base.root, "services").value, name).value)
+	if name == "" || other == nil {
+		return 0
+	}
+	n := f.inherited(base, other, known)
+	if e := base.extents[other]; e != nil {
+		n += e.nodes
+	}
+	known[body] = min(n, maxExpanded+1)
+	return known[body]
+}
+
+// base finds what a service extends; the name is empty if it is nothing.
+func (f *files) base(s *source, body *yaml.Node) (*source, string) {
+	e := target(get(body, "extends").value)
+	if e == nil {
+		return s, ""
+	}
+	if e.Kind == yaml.ScalarNode {
+		return s, e.Value
+	}
+	name := target(get(e, "service").value)
+	if name == nil {
+		return s, ""
+	}
+	if file := target(get(e, "file").value); file != nil {
+		for copy, c := range f.copies {
+			if c.content != nil && f.copyOf(copy) == file.Value {
+				return c.content, name.Value
+			}
+		}
+	}
+	return s, name.Value
 }
 
 func (f *files) open(p string, at attr) *source {

@@ -12,20 +12,22 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// The bounds of one file, checked on its nodes before compose-go sees it:
-// there, a kilobyte can cost seconds and gigabytes.
+// The bounds of what is read, checked on the nodes before compose-go sees
+// them: there, a kilobyte can cost seconds and gigabytes.
 const (
 	maxFileBytes = 256 << 10
-	maxNodes     = 20_000
-	maxExpanded  = 50_000 // nodes with every alias replaced by what it names
+	maxNodes     = 20_000 // of all files
+	maxExpanded  = 20_000 // of all files, with aliases and extends replaced by what they name
 	maxDepth     = 40
+	maxServices  = 200 // of one file, also those of profiles that are not active
 )
 
 // source is one YAML file of the tree. Parsing it with the library that
 // compose-go uses leaves no room for two readings of one text.
 type source struct {
-	path string
-	root *yaml.Node // its top-level mapping
+	path    string
+	root    *yaml.Node             // its top-level mapping
+	extents map[*yaml.Node]*extent // by node that is no alias
 }
 
 // parse reads a file of the tree and checks its shape. What is wrong with it
@@ -59,8 +61,13 @@ func (f *files) parse(p string) *source {
 		return nil
 	}
 	s := &source{path: p, root: doc.Content[0]}
-	shape := &shape{source: s, report: f.report, seen: map[*yaml.Node]*extent{}}
+	shape := &shape{source: s, report: f.report, seen: map[*yaml.Node]*extent{}, nodes: f.nodes}
 	if !shape.check() {
+		return nil
+	}
+	f.nodes, s.extents = shape.nodes, shape.seen
+	if services := get(s.root, "services"); len(children(services.value)) > maxServices {
+		f.report.denyAt("SCALE", place{p, services.key.Line}, fmt.Sprintf("has more than %d services", maxServices))
 		return nil
 	}
 	return s

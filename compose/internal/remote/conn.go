@@ -75,7 +75,7 @@ func (c *conn) receive() {
 func (c *conn) send() {
 	io.Copy(c.stream, c.out)
 	c.out.Close()
-	c.stream.CloseWrite()
+	c.stream.kill()
 	select {
 	case <-c.closed:
 	case <-c.received:

@@ -64,7 +64,7 @@ func (l *link) keepAlive(interval time.Duration) {
 		}
 		quiet := l.wire.quiet()
 		if quiet >= silence {
-
+			l.end(fmt.Errorf("connection lost: the host was silent for %v", silence))
 			return
 		}
 		if asking.CompareAndSwap(false, true) {

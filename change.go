@@ -16,25 +16,27 @@ var errUnchanged = errors.New("unchanged")
 
 // edit applies f to the stored record and writes it back with the event that
 // describes the change, again if another process was faster. f sets State,
-// Reason and Message; its error ends the attempt with nothing changed.
+// Reason and Message; its error ends the attempt with nothing changed. With an
+// error the record is returned as it was read, nil if it could not be.
 func (c *Client) edit(ctx context.Context, id string, f func(*Record) error) (*Record, error) {
 	for attempt := 0; ; attempt++ {
 		r, err := c.store.Get(ctx, id)
 		if err != nil {
 			return nil, err
 		}
+		before := *r
 		from, since := r.Sandbox.State, r.Sandbox.StateSince
 		r.Sandbox.Message = ""
 		if err := f(r); err != nil {
 			if errors.Is(err, errUnchanged) {
 				return c.store.Get(ctx, id)
 			}
-			return r, err
+			return &before, err
 		}
 		now := c.now()
 		if to := r.Sandbox.State; to != from {
 			if !from.CanTransition(to) {
-				return r, &TransitionError{From: from, To: to}
+				return &before, &TransitionError{From: from, To: to}
 			}
 			r.Sandbox.StateSince = now
 		}
@@ -46,10 +48,10 @@ func (c *Client) edit(ctx context.Context, id string, f func(*Record) error) (*R
 			return r, nil
 		}
 		if !errors.Is(err, ErrConflict) || attempt == maxEdits {
-			return r, err
+			return &before, err
 		}
 		if err := sleep(ctx, jitter(5*time.Millisecond)); err != nil {
-			return r, err
+			return &before, err
 		}
 	}
 }

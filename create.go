@@ -1,6 +1,7 @@
 package sandboxer
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -126,7 +127,7 @@ func (c *Client) Plan(ctx context.Context, req CreateRequest, opts PlanOptions) 
 	now := c.now()
 	preq := p.request(newID(), 1, now, now.Add(p.ttl.Std()))
 	route, routeErr := c.route(ctx, preq, p.policy, p.Host, opts.Probe)
-	plan := &Plan{Profile: p.profile.ID, Route: route, Admission: Admission{Verdict: Allow}}
+	plan := &Plan{Profile: p.profile.ID, Route: route, Admission: Admission{Verdict: Allow, Violations: []Violation{}, Rewrites: []Rewrite{}}}
 	if ext := c.firstExtension(route); ext != nil {
 		if plan.Admission, err = c.admit(ctx, ext, preq); err != nil {
 			return plan, fail("plan", nil, err)
@@ -151,11 +152,15 @@ func (c *Client) firstExtension(r Route) Extension {
 
 // admit asks the extension for its judgement; one without is content.
 func (c *Client) admit(ctx context.Context, ext Extension, req ProvisionRequest) (Admission, error) {
-	admitter, ok := ext.(Admitter)
-	if !ok {
-		return Admission{Verdict: Allow}, nil
+	admission := Admission{Verdict: Allow}
+	var err error
+	if admitter, ok := ext.(Admitter); ok {
+		admission, err = admitter.Admit(ctx, req)
 	}
-	return admitter.Admit(ctx, req)
+	// readers of the document find lists, also where there is nothing in them
+	admission.Violations = append([]Violation{}, admission.Violations...)
+	admission.Rewrites = append([]Rewrite{}, admission.Rewrites...)
+	return admission, err
 }
 
 // Create returns a ready sandbox.
@@ -261,8 +266,17 @@ func (c *Client) existing(ctx context.Context, p *prepared) (s *Sandbox, done bo
 		case state != StateRequested && state != StateProvisioning:
 			return &r.Sandbox, true, fail("create", r, WithHint(fmt.Errorf("the sandbox of this idempotency key is %s (%s): %w", state, r.Sandbox.Reason, ErrState), "use a new key for a new sandbox"))
 		case r.Operation.abandoned(c.now()):
-			s, err := c.resume(ctx, r.Sandbox.ID)
-			return s, true, err
+			if err := c.resumable(r); err != nil {
+				return &r.Sandbox, true, fail("create", r, err)
+			}
+			claimed, err := c.claim(ctx, r.Sandbox.ID)
+			if err == nil {
+				s, err = c.resume(ctx, claimed)
+				return s, true, err
+			}
+			if !errors.Is(err, ErrConflict) {
+				return &r.Sandbox, true, fail("create", r, err)
+			}
 		}
 		if err := sleep(ctx, jitter(200*time.Millisecond)); err != nil {
 			return &r.Sandbox, true, fail("create", r, err)
@@ -270,9 +284,23 @@ func (c *Client) existing(ctx context.Context, p *prepared) (s *Sandbox, done bo
 	}
 }
 
-// resume continues a create whose process is gone; the extension adopts what exists.
-func (c *Client) resume(ctx context.Context, id string) (*Sandbox, error) {
-	r, err := c.edit(ctx, id, func(r *Record) error {
+// resumable reports that every host of the route can be worked on from here.
+func (c *Client) resumable(r *Record) error {
+	hosts := r.Sandbox.Route.accepted()
+	if r.Sandbox.Host != "" {
+		hosts = append(hosts, Candidate{Extension: r.Sandbox.Extension, Host: r.Sandbox.Host})
+	}
+	for _, h := range hosts {
+		if _, err := c.extensionAt(h.Extension, h.Host); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claim takes over a create whose process is gone; ErrConflict if another was faster.
+func (c *Client) claim(ctx context.Context, id string) (*Record, error) {
+	return c.edit(ctx, id, func(r *Record) error {
 		if !r.Operation.abandoned(c.now()) || r.Sandbox.State != StateRequested && r.Sandbox.State != StateProvisioning {
 			return fmt.Errorf("%w: another process resumed it", ErrConflict)
 		}
@@ -284,13 +312,19 @@ func (c *Client) resume(ctx context.Context, id string) (*Sandbox, error) {
 		r.Sandbox.Reason = ReasonResumed
 		return nil
 	})
-	if err != nil {
-		return nil, fail("create", r, err)
-	}
+}
+
+// resume continues a claimed create; the extension adopts what exists.
+func (c *Client) resume(ctx context.Context, r *Record) (*Sandbox, error) {
 	left := r.Sandbox.Route.accepted()
-	if i := slices.IndexFunc(left, func(c Candidate) bool { return c.Host == r.Sandbox.Host }); i > 0 {
-		left = left[i:]
+	i := slices.IndexFunc(left, func(c Candidate) bool { return c.Host == r.Sandbox.Host })
+	if i < 0 && r.Sandbox.Host != "" { // that host was given up, and may not be clean yet
+		if _, err := c.removeBounded(ctx, r); err != nil {
+			r, _, err = c.clean(ctx, c.registry.byHost[r.Sandbox.Host], r, err, false)
+			return &r.Sandbox, fail("create", r, err)
+		}
 	}
+	left = left[max(i, 0):]
 	return c.establish(ctx, "create", r, left)
 }
 
@@ -308,10 +342,12 @@ func (c *Client) establish(ctx context.Context, op string, r *Record, candidates
 			r.Sandbox.Extension, r.Sandbox.Host = cand.Extension, cand.Host
 			r.Sandbox.Route.choose(cand.Host)
 			r.Handle = Handle{SandboxID: id, Generation: r.Sandbox.Generation, Host: cand.Host}
+			r.Operation.Deadline = c.now().Add(r.Sandbox.Profile.workBound())
 			return nil
 		}))
 		if err != nil {
-			return nil, fail(op, r, err)
+			r, _, err = c.clean(ctx, ext, r, err, false)
+			return &r.Sandbox, fail(op, r, err)
 		}
 		r = next
 		cause := c.provision(ctx, ext, r)
@@ -319,9 +355,8 @@ func (c *Client) establish(ctx context.Context, op string, r *Record, candidates
 			return &r.Sandbox, nil
 		}
 		another := i+1 < len(candidates) && r.Sandbox.Route.Policy != PolicyExplicit && errors.Is(cause, ErrUnavailable) && ctx.Err() == nil
-		fresh, again := c.clean(ctx, ext, r, cause, another)
-		r = fresh
-		if !again {
+		var again bool
+		if r, again, cause = c.clean(ctx, ext, r, cause, another); !again {
 			return &r.Sandbox, fail(op, r, cause)
 		}
 	}
@@ -383,55 +418,71 @@ func (e *boundError) Error() string {
 // Is makes a bound that ran out match the sentinel of its phase and the
 // standard library's.
 func (e *boundError) Is(target error) bool {
-	return target == context.DeadlineExceeded || e.phase == "ready" && target == ErrReadyTimeout || e.phase == "provision" && target == ErrProvision
+	switch e.phase {
+	case "provision":
+		return target == context.DeadlineExceeded || target == ErrProvision
+	case "ready":
+		return target == context.DeadlineExceeded || target == ErrReadyTimeout
+	}
+	return target == context.DeadlineExceeded || target == ErrResidue
 }
 
 // clean deals with a provisioning that failed: the failure is recorded, what
 // was made is torn down unless it is to be kept, and again reports that the
-// next candidate may be tried.
-func (c *Client) clean(ctx context.Context, ext Extension, r *Record, cause error, another bool) (fresh *Record, again bool) {
+// next candidate may be tried. The error returned is cause, or how the record
+// was lost to another process.
+func (c *Client) clean(ctx context.Context, ext Extension, r *Record, cause error, another bool) (fresh *Record, again bool, _ error) {
+	callerLeft := ctx.Err() != nil
 	ctx, cancel := detached(ctx, r.Sandbox.Profile.Bounds.Teardown)
 	defer cancel()
 	id, token := r.Sandbox.ID, r.Operation.Token
 	if another {
-		removal, err := ext.Teardown(ctx, r.Handle)
+		next, err := c.edit(ctx, id, owned(token, func(r *Record) error {
+			r.Sandbox.Route.reject(r.Sandbox.Host, cause)
+			r.Sandbox.Reason, r.Sandbox.Message = ReasonFallback, cause.Error()
+			return nil
+		}))
 		if err == nil {
-			next, err := c.edit(ctx, id, owned(token, func(r *Record) error {
-				r.Sandbox.Route.reject(r.Sandbox.Host, cause)
-				r.Sandbox.Reason, r.Sandbox.Message, r.Sandbox.Removal = ReasonFallback, cause.Error(), &removal
-				return nil
-			}))
-			if err == nil {
-				return next, true
-			}
+			_, err = ext.Teardown(ctx, r.Handle)
+		}
+		if err == nil {
+			return next, true, nil
 		}
 	}
 	keep := r.Operation.Kind == keepFailed
 	failed, err := c.edit(ctx, id, owned(token, func(r *Record) error {
 		f := failureOf(cause)
+		if callerLeft {
+			f.Reason = ReasonCanceled
+		}
 		r.Sandbox.State, r.Sandbox.Reason, r.Sandbox.Message, r.Sandbox.Failure = StateFailed, f.Reason, f.Message, f
 		if keep {
 			r.Operation = nil
 		}
 		return nil
 	}))
+	if errors.Is(err, ErrConflict) {
+		return c.abandon(ctx, ext, r, err), false, err
+	}
 	if err != nil {
-		return c.abandon(ctx, ext, r, err), false
+		return c.abandon(ctx, ext, r, err), false, cause
 	}
 	if keep {
-		return failed, false
+		return failed, false, cause
 	}
 	down, err := c.teardown(ctx, failed, ReasonFailedCreate, "")
 	if err != nil {
 		c.log.WarnContext(ctx, "teardown after a failed create", "sandbox", id, "error", err)
 	}
-	return down, false
+	return cmp.Or(down, failed), false, cause
 }
 
 // abandon removes what was made for a record that now belongs to somebody else.
 func (c *Client) abandon(ctx context.Context, ext Extension, r *Record, cause error) *Record {
-	if _, err := ext.Teardown(ctx, r.Handle); err != nil {
-		c.log.WarnContext(ctx, "teardown after losing the record", "sandbox", r.Sandbox.ID, "cause", cause, "error", err)
+	if r.Handle.Host != "" { // without a host nothing was made yet
+		if _, err := ext.Teardown(ctx, r.Handle); err != nil {
+			c.log.WarnContext(ctx, "teardown after losing the record", "sandbox", r.Sandbox.ID, "cause", cause, "error", err)
+		}
 	}
 	if fresh, err := c.store.Get(ctx, r.Sandbox.ID); err == nil {
 		return fresh

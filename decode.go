@@ -1,11 +1,16 @@
 package sandboxer
 
 import (
+	"bytes"
+	"cmp"
 	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,9 +36,16 @@ func DecodeStrict(file string, data []byte, v any) error {
 
 func decodeStrict(file string, data []byte, v any) (*document, error) {
 	doc := &document{file: file, lines: map[string]int{}}
-	var root yaml.Node
-	if err := yaml.Unmarshal(data, &root); err != nil {
+	var root, more yaml.Node
+	if json.Valid(data) {
+		data = yamlStrings(data)
+	}
+	documents := yaml.NewDecoder(bytes.NewReader(data))
+	if err := documents.Decode(&root); err != nil && !errors.Is(err, io.EOF) {
 		return doc, doc.syntax(err)
+	}
+	if err := documents.Decode(&more); !errors.Is(err, io.EOF) {
+		return doc, &FieldError{File: file, Line: more.Line, Reason: "holds more than one document: split it into files"}
 	}
 	if len(root.Content) == 0 {
 		return doc, &FieldError{File: file, Reason: "is empty"}
@@ -62,20 +74,28 @@ func (d *document) syntax(err error) error {
 			if n, err := strconv.Atoi(number); err == nil {
 				e.Line, e.Reason = n, reason
 			}
+			if countsFromZero.MatchString(reason) {
+				e.Line++
+			}
 		}
 	}
 	return e
 }
 
-// locate adds file and line to every FieldError in err.
+// countsFromZero matches the errors of yaml.v3's parser, whose lines are one
+// too low; those of its scanner are right.
+var countsFromZero = regexp.MustCompile(`^did not find expected (<|node content|key|'-'|',')`)
+
+// locate adds file and line to every FieldError in err, one to a line.
 func (d *document) locate(err error) error {
-	for _, e := range unjoin(err) {
+	problems := unjoin(err)
+	for _, e := range problems {
 		var f *FieldError
 		if errors.As(e, &f) {
 			f.File, f.Line = d.file, d.line(f.Field)
 		}
 	}
-	return err
+	return errors.Join(problems...)
 }
 
 // prefix puts the name of the enclosing key before every field in err.
@@ -90,11 +110,17 @@ func (d *document) prefix(name string, err error) error {
 	return err
 }
 
+// unjoin lists the single problems in err, however deeply they were joined.
 func unjoin(err error) []error {
-	if many, ok := err.(interface{ Unwrap() []error }); ok {
-		return many.Unwrap()
+	many, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
 	}
-	return []error{err}
+	var all []error
+	for _, e := range many.Unwrap() {
+		all = append(all, unjoin(e)...)
+	}
+	return all
 }
 
 // line finds the key or its nearest ancestor that stands in the file.
@@ -180,7 +206,9 @@ func (w *walker) object(field string, n *yaml.Node, t reflect.Type) any {
 			w.bad(child(field, key), k, "unknown key%s", suggest(key, fields))
 			return
 		}
-		out[key] = w.value(child(field, key), v, ft)
+		if value := w.value(child(field, key), v, ft); value != nil {
+			out[key] = value // a key without a value is as good as absent
+		}
 	})
 	return out
 }
@@ -234,12 +262,18 @@ func (w *walker) scalar(field string, n *yaml.Node, t reflect.Type) any {
 		w.bad(field, n, "is %s, want text: put it in quotes", kindOf(n))
 		return nil
 	}
-	if err := n.Decode(v.Interface()); err != nil {
+	if v.Elem().CanInt() && n.Tag != "!!int" {
+		w.bad(field, n, "%q is not %s", n.Value, plainName(t))
+		return nil
+	}
+	if err := n.Decode(v.Interface()); err != nil || v.Elem().CanFloat() && !finite(v.Elem().Float()) {
 		w.bad(field, n, "%q is not %s", n.Value, plainName(t))
 		return nil
 	}
 	return v.Elem().Interface()
 }
+
+func finite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
 
 // untyped converts a part that another struct will check later.
 func (w *walker) untyped(field string, n *yaml.Node) any {
@@ -249,9 +283,21 @@ func (w *walker) untyped(field string, n *yaml.Node) any {
 	case yaml.SequenceNode:
 		return w.list(field, n, reflect.TypeFor[[]any]())
 	}
+	switch n.Tag {
+	case "!!str", "!!timestamp":
+		return n.Value
+	case "!!bool", "!!int", "!!float":
+	default:
+		w.bad(field, n, "the tag %s has no meaning in this document", n.Tag)
+		return nil
+	}
 	var v any
 	if err := n.Decode(&v); err != nil {
 		w.bad(field, n, "%v", err)
+	}
+	if f, ok := v.(float64); ok && !finite(f) {
+		w.bad(field, n, "%q is not a number", n.Value)
+		return nil
 	}
 	return v
 }
@@ -277,6 +323,8 @@ func kindOf(n *yaml.Node) string {
 		return "a number"
 	case "!!bool":
 		return "a truth value"
+	case "!!timestamp":
+		return "a date"
 	}
 	return "text"
 }
@@ -293,16 +341,17 @@ func plainName(t reflect.Type) string {
 	return "text"
 }
 
-// suggest names the known keys, the likely one first.
+// suggest names the key that was probably meant, else all there are.
 func suggest(key string, known map[string]reflect.Type) string {
 	names := make([]string, 0, len(known))
 	for name := range known {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	for _, name := range names {
-		if distance(key, name) <= 2 {
-			return fmt.Sprintf(", did you mean %q?", name)
+	if len(names) > 0 {
+		closest := slices.MinFunc(names, func(a, b string) int { return cmp.Compare(distance(key, a), distance(key, b)) })
+		if distance(key, closest) <= 2 {
+			return fmt.Sprintf(", did you mean %q?", closest)
 		}
 	}
 	return ": known here are " + strings.Join(names, ", ")

@@ -1,6 +1,7 @@
 package sandboxer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,10 +30,15 @@ func (c *Client) destroy(ctx context.Context, id string, reason Reason, message 
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Sandbox.Profile.Bounds.Teardown.Std(), &boundError{"teardown", r.Sandbox.Profile.Bounds.Teardown})
 	defer cancel()
 	r, err = c.teardown(ctx, r, reason, message)
+	return sandboxOf(r), fail("destroy", orID(r, id), err)
+}
+
+// sandboxOf is nil for a record that could not be read.
+func sandboxOf(r *Record) *Sandbox {
 	if r == nil {
-		return nil, &Error{Op: "destroy", SandboxID: id, Err: err}
+		return nil
 	}
-	return &r.Sandbox, fail("destroy", r, err)
+	return &r.Sandbox
 }
 
 // teardown takes r over, removes it from its backend and records the proof.
@@ -67,7 +73,16 @@ func (c *Client) remove(ctx context.Context, r *Record) (Removal, error) {
 }
 
 func (c *Client) extensionOf(r *Record) (Extension, error) {
-	ext, err := c.registry.Lookup(r.Sandbox.Extension)
+	return c.extensionAt(r.Sandbox.Extension, r.Sandbox.Host)
+}
+
+// extensionAt finds who can look at a host; without one the host is
+// unavailable from here, whatever others can do.
+func (c *Client) extensionAt(id, host string) (Extension, error) {
+	ext, err := c.registry.Lookup(id)
+	if at, ok := c.registry.byHost[host]; err == nil && (!ok || at.Info().ID != id) {
+		err = fmt.Errorf("host %s: %w", host, ErrNotFound)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: this client cannot look at the sandbox's backend: %w", ErrUnavailable, err)
 	}
@@ -77,6 +92,7 @@ func (c *Client) extensionOf(r *Record) (Extension, error) {
 // conclude records what a teardown proved, or what it left. Any destroyer
 // that has the proof may record the end.
 func (c *Client) conclude(ctx context.Context, r *Record, removal Removal, cause error) (*Record, error) {
+	stopped := stoppedBy(ctx, cause)
 	ctx, cancel := detached(ctx, minute)
 	defer cancel()
 	token := r.Operation.Token
@@ -97,17 +113,28 @@ func (c *Client) conclude(ctx context.Context, r *Record, removal Removal, cause
 		var residue *ResidueError
 		if errors.As(cause, &residue) {
 			r.Sandbox.Removal.Residue = residue.Residue
-			return set(StateDestroying, ReasonResidue, cause.Error())(r)
 		}
-		return set(StateDestroying, reasonOf(cause), cause.Error())(r)
+		return set(StateDestroying, stopped, cause.Error())(r)
 	})
 	if err != nil {
-		return done, errors.Join(cause, err)
+		return cmp.Or(done, r), errors.Join(cause, err)
 	}
 	if done.Sandbox.State == StateDestroyed {
 		return done, nil
 	}
 	return done, cause
+}
+
+// stoppedBy says what kept a teardown from its proof.
+func stoppedBy(ctx context.Context, cause error) Reason {
+	var bound *boundError
+	switch {
+	case ctx.Err() != nil && !errors.As(context.Cause(ctx), &bound):
+		return ReasonCanceled
+	case errors.Is(cause, ErrUnavailable):
+		return ReasonHostUnavailable
+	}
+	return ReasonResidue
 }
 
 // Recreate tears a sandbox down and establishes it again on the same host,
@@ -136,12 +163,11 @@ func (c *Client) Recreate(ctx context.Context, id string) (*Sandbox, error) {
 		return set(StateDestroying, ReasonRecreate, "")(r)
 	})
 	if err != nil {
-		return nil, fail("recreate", r, err)
+		return sandboxOf(r), fail("recreate", orID(r, id), err)
 	}
 	removal, cause := c.removeBounded(ctx, r)
 	if cause != nil {
-		r, cause = c.conclude(ctx, r, removal, cause)
-		return &r.Sandbox, fail("recreate", r, cause)
+		return c.stopRecreate(ctx, r, removal, cause)
 	}
 	next, err := c.edit(ctx, id, owned(r.Operation.Token, func(r *Record) error {
 		s := &r.Sandbox
@@ -152,9 +178,18 @@ func (c *Client) Recreate(ctx context.Context, id string) (*Sandbox, error) {
 		return set(StateRequested, ReasonRecreate, "")(r)
 	}))
 	if err != nil {
-		return nil, fail("recreate", r, err)
+		return c.stopRecreate(ctx, r, removal, err)
 	}
 	return c.establish(ctx, "recreate", next, []Candidate{{Extension: next.Sandbox.Extension, Host: next.Sandbox.Host}})
+}
+
+// stopRecreate ends a recreate between the old generation and the new one.
+func (c *Client) stopRecreate(ctx context.Context, r *Record, removal Removal, cause error) (*Sandbox, error) {
+	r, err := c.conclude(ctx, r, removal, cause)
+	if err == nil {
+		err = fmt.Errorf("%w: another process destroyed it", ErrConflict)
+	}
+	return &r.Sandbox, fail("recreate", r, err)
 }
 
 func (c *Client) removeBounded(ctx context.Context, r *Record) (Removal, error) {

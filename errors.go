@@ -55,7 +55,8 @@ type Error struct {
 	Hint      string // a remedy, in one sentence
 }
 
-// Error joins what is known into one line; the hint is left to the caller.
+// Error joins what is known into one line; the stage is named by Err, and the
+// hint is left to the caller.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
@@ -64,9 +65,6 @@ func (e *Error) Error() string {
 	}
 	if e.Host != "" {
 		b.WriteString(" on " + e.Host)
-	}
-	if e.Stage != "" {
-		b.WriteString(": " + e.Stage)
 	}
 	if e.Err != nil {
 		b.WriteString(": " + e.Err.Error())
@@ -112,12 +110,14 @@ func (e *HintError) Error() string { return e.Err.Error() }
 func (e *HintError) Unwrap() error { return e.Err }
 func (e *HintError) hint() string  { return e.Remedy }
 
-// WithHint attaches a remedy to err; nil stays nil.
+// WithHint attaches a remedy to err. Without a remedy err stays as it is, and
+// nil stays nil.
 func WithHint(err error, format string, args ...any) error {
-	if err == nil {
-		return nil
+	remedy := fmt.Sprintf(format, args...)
+	if err == nil || remedy == "" {
+		return err
 	}
-	return &HintError{Err: err, Remedy: fmt.Sprintf(format, args...)}
+	return &HintError{Err: err, Remedy: remedy}
 }
 
 // A FieldError is one thing wrong with a document or request. It matches [ErrInvalid].

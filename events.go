@@ -71,15 +71,15 @@ func (c *Client) Deliver(ctx context.Context) (int, error) {
 	for ctx.Err() == nil {
 		batch, err := c.store.ClaimEvents(ctx, c.now().Add(deliveryClaim), deliveryBatch)
 		if err != nil || len(batch) == 0 {
-			return delivered, err
+			return delivered, fail("deliver", nil, err)
 		}
 		n, err := c.deliverBatch(ctx, batch)
 		delivered += n
 		if err != nil {
-			return delivered, err
+			return delivered, fail("deliver", nil, err)
 		}
 	}
-	return delivered, context.Cause(ctx)
+	return delivered, fail("deliver", nil, context.Cause(ctx))
 }
 
 const (

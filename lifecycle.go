@@ -59,7 +59,7 @@ type Reason string
 const (
 	ReasonRequested        Reason = "requested"         // a consumer asked for a sandbox
 	ReasonRouted           Reason = "routed"            // a host was chosen, provisioning starts
-	ReasonFallback         Reason = "fallback"          // the previous host failed and is clean; the next is tried
+	ReasonFallback         Reason = "fallback"          // a host failed; once it is clean the next is tried
 	ReasonResumed          Reason = "resumed"           // another process continues an abandoned create
 	ReasonReady            Reason = "ready"             // reachable
 	ReasonActivated        Reason = "activated"         // a consumer started work

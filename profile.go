@@ -179,13 +179,19 @@ func (p Profile) Validate() error {
 	case p.MaxTTL < p.TTL:
 		bad("max_ttl", "%v is less than ttl %v", p.MaxTTL, p.TTL)
 	}
-	for field, d := range map[string]Duration{"bounds.provision": p.Bounds.Provision, "bounds.ready": p.Bounds.Ready, "bounds.teardown": p.Bounds.Teardown} {
-		if d < 0 {
-			bad(field, "is negative")
+	for _, b := range []struct {
+		field string
+		d     Duration
+	}{{"provision", p.Bounds.Provision}, {"ready", p.Bounds.Ready}, {"teardown", p.Bounds.Teardown}} {
+		if b.d < 0 {
+			bad("bounds."+b.field, "is negative")
 		}
 	}
-	if p.Resources.CPUs < 0 || p.Resources.PIDs < 0 || p.Resources.Memory < 0 || p.Resources.Disk < 0 {
-		bad("resources", "has a negative amount")
+	if !finite(p.Resources.CPUs) || p.Resources.CPUs < 0 || p.Resources.PIDs < 0 || p.Resources.Memory < 0 || p.Resources.Disk < 0 {
+		bad("resources", "has an amount that is negative or no number")
+	}
+	if len(p.Config) > 0 && !json.Valid(p.Config) {
+		bad("config", "is not valid JSON")
 	}
 	for i, e := range p.Expose {
 		if e.Service == "" || e.Port < 1 || e.Port > 65535 {
@@ -306,7 +312,7 @@ func orElse(s, fallback string) string {
 
 func quotedNames[V any](m map[string]V) string {
 	if len(m) == 0 {
-		return "no inputs"
+		return "none"
 	}
 	return fmt.Sprintf("%q", slices.Sorted(maps.Keys(m)))
 }

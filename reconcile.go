@@ -3,7 +3,6 @@ package sandboxer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -66,7 +65,9 @@ func (c *Client) Reconcile(ctx context.Context, opts ReconcileOptions) (*Report,
 	if err != nil {
 		return nil, &Error{Op: "reconcile", Err: err}
 	}
-	rec := &reconciler{Client: c, opts: opts, report: &Report{}}
+	rec := &reconciler{Client: c, opts: opts, report: &Report{
+		Destroyed: []string{}, Lost: []string{}, Returned: []string{}, Adopted: []string{}, Orphans: []Found{}, InProgress: []string{}, Stuck: []string{}, Unknown: []string{},
+	}}
 	for _, r := range records {
 		rec.record(ctx, r)
 	}
@@ -168,9 +169,7 @@ func (rec *reconciler) problem(op string, r *Record, err error) {
 
 // host finds what a host holds beyond the records.
 func (rec *reconciler) host(ctx context.Context, ext Extension, lister Lister, h Host) {
-	ctx, cancel := context.WithTimeoutCause(ctx, hostProbeBound, fmt.Errorf("%w: no answer within %v", ErrUnavailable, hostProbeBound))
-	defer cancel()
-	found, err := lister.List(ctx, h.Name)
+	found, err := listBounded(ctx, lister, h.Name)
 	if err != nil {
 		rec.report.Unknown = append(rec.report.Unknown, h.Name)
 		rec.problems = append(rec.problems, &Error{Op: "reconcile", Extension: ext.Info().ID, Host: h.Name, Err: err, Hint: Hint(err)})
@@ -184,11 +183,17 @@ func (rec *reconciler) host(ctx context.Context, ext Extension, lister Lister, h
 		case errors.Is(err, ErrNotFound):
 			rec.report.Orphans = append(rec.report.Orphans, f)
 		case err != nil:
-			rec.problems = append(rec.problems, err)
+			rec.problem("reconcile", orID(r, f.Handle.SandboxID), err)
 		case r.Sandbox.State == StateDestroyed:
 			rec.straggler(ctx, ext, r, f)
 		}
 	}
+}
+
+func listBounded(ctx context.Context, lister Lister, host string) ([]Found, error) {
+	ctx, cancel := askBounded(ctx)
+	defer cancel()
+	return lister.List(ctx, host)
 }
 
 // straggler removes what a create that lost its record left after the end.

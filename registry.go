@@ -108,6 +108,11 @@ func (i ExtensionInfo) Validate() error {
 		oneOf(problems.add, fmt.Sprintf("isolation[%d]", n), level, IsolationContainer, IsolationGVisor, IsolationVM)
 	}
 	oneOf(problems.add, "pricing", i.Pricing, PricingSelfHosted, PricingMetered)
+	for n, h := range i.Hosts {
+		if h.Name == "" {
+			problems.add(fmt.Sprintf("hosts[%d].name", n), "is required")
+		}
+	}
 	return problems.err()
 }
 
@@ -121,7 +126,7 @@ func ParseManifest(file string, data []byte) (ExtensionInfo, error) {
 	}
 	err = info.Validate()
 	if len(info.Hosts) > 0 {
-		err = errors.Join(err, &FieldError{Field: "hosts", Reason: "hosts are configuration, not part of a manifest"})
+		err = errors.Join(err, &FieldError{Field: "hosts", Reason: "are configuration, not part of a manifest"})
 	}
 	if err != nil {
 		return ExtensionInfo{}, doc.locate(err)

@@ -94,8 +94,11 @@ func (c *Client) route(ctx context.Context, req ProvisionRequest, policy Policy,
 // choose records the decision and says it in words.
 func (r *Route) choose(host string) {
 	i := slices.IndexFunc(r.Candidates, func(c Candidate) bool { return c.Host == host && c.Rejected == "" })
-	c := r.Candidates[i]
 	r.Chosen = host
+	if i < 0 {
+		return // not routed but found there: an adopted sandbox
+	}
+	c := r.Candidates[i]
 	switch {
 	case r.Policy == PolicyExplicit:
 		r.Reason = "the only host that explicit placement allows"
@@ -104,7 +107,7 @@ func (r *Route) choose(host string) {
 	case r.Policy == PolicyLowestCost:
 		r.Reason = "no host with a known cost is left"
 	default:
-		r.Reason = fmt.Sprintf("%s, number %d in placement order", c.Pricing, c.preference+1)
+		r.Reason = fmt.Sprintf("%s, number %d in placement order, self-hosted first", c.Pricing, c.Score)
 	}
 }
 
@@ -136,6 +139,9 @@ func (c *Client) placed(p Profile, policy Policy, host string) ([]Candidate, err
 	}
 	out := make([]Candidate, 0, len(wanted))
 	for i, name := range wanted {
+		if slices.Contains(wanted[:i], name) {
+			continue
+		}
 		cand := Candidate{Host: name, preference: i}
 		if slices.Contains(all, name) {
 			info := c.registry.byHost[name].Info()
@@ -156,6 +162,11 @@ func (c *Candidate) reject(cause error) {
 // hostProbeBound keeps one dead host from delaying the choice of another.
 const hostProbeBound = 20 * time.Second
 
+// askBounded bounds one question to a host.
+func askBounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, hostProbeBound, fmt.Errorf("%w: no answer within %v", ErrUnavailable, hostProbeBound))
+}
+
 // examine fills in cost and, with probe, whether the host can be used now.
 func (c *Client) examine(ctx context.Context, req ProvisionRequest, cand *Candidate, probe bool) {
 	if cand.Rejected != "" {
@@ -163,6 +174,10 @@ func (c *Client) examine(ctx context.Context, req ProvisionRequest, cand *Candid
 	}
 	ext := c.registry.byHost[cand.Host]
 	req.Host = cand.Host
+	if offered := ext.Info().Isolation; !slices.Contains(offered, req.Profile.Isolation) {
+		cand.reject(fmt.Errorf("isolation %s: %w by %s, which offers %q", req.Profile.Isolation, ErrUnsupported, cand.Extension, offered))
+		return
+	}
 	if est, ok := ext.(CostEstimator); ok {
 		if cost, err := est.EstimateCost(ctx, req); err == nil {
 			cand.Estimate = &cost
@@ -172,7 +187,7 @@ func (c *Client) examine(ctx context.Context, req ProvisionRequest, cand *Candid
 	if !ok || !probe {
 		return
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, hostProbeBound, fmt.Errorf("%w: no answer within %v", ErrUnavailable, hostProbeBound))
+	ctx, cancel := askBounded(ctx)
 	defer cancel()
 	status, err := prober.ProbeHost(ctx, cand.Host)
 	cand.Sandboxes = status.Sandboxes
@@ -185,6 +200,8 @@ func (c *Client) examine(ctx context.Context, req ProvisionRequest, cand *Candid
 		cand.reject(WithHint(fmt.Errorf("%w: %s", ErrUnavailable, status.Reason), "%s", status.Hint))
 	case !slices.Contains(status.Isolation, req.Profile.Isolation):
 		cand.reject(fmt.Errorf("isolation %s: %w by this host, which offers %q", req.Profile.Isolation, ErrUnsupported, status.Isolation))
+	case status.FreeDisk > 0 && status.FreeDisk < req.Profile.Resources.Disk:
+		cand.reject(WithHint(fmt.Errorf("%w: %v of disk are free, %s asks for %v", ErrLimit, status.FreeDisk, req.Profile.ID, req.Profile.Resources.Disk), "free space on the host, or lower resources.disk in the profile"))
 	case status.Host.Slots > 0 && status.Sandboxes >= status.Host.Slots:
 		cand.reject(fmt.Errorf("%w: all %d slots are taken", ErrLimit, status.Host.Slots))
 	}
@@ -218,7 +235,8 @@ func rank(p PricingModel) int {
 	return 1
 }
 
-// compareCost puts unknown last; different currencies are not comparable and count as equal.
+// compareCost puts unknown last. Different currencies are not comparable:
+// they are kept apart, ordered by name.
 func compareCost(a, b *Cost) int {
 	switch {
 	case a == nil && b == nil:
@@ -227,8 +245,6 @@ func compareCost(a, b *Cost) int {
 		return 1
 	case b == nil:
 		return -1
-	case a.Currency != b.Currency:
-		return 0
 	}
-	return cmp.Compare(a.MicrosPerHour, b.MicrosPerHour)
+	return cmp.Or(cmp.Compare(a.Currency, b.Currency), cmp.Compare(a.MicrosPerHour, b.MicrosPerHour))
 }

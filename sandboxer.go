@@ -167,8 +167,8 @@ func (c *Client) List(ctx context.Context, f Filter) ([]Sandbox, error) {
 // order; an empty id means all sandboxes.
 func (c *Client) Events(ctx context.Context, id string, after int64) ([]Event, error) {
 	if id != "" {
-		if _, err := c.Get(ctx, id); err != nil {
-			return nil, err
+		if _, err := c.store.Get(ctx, id); err != nil {
+			return nil, &Error{Op: "events", SandboxID: id, Err: err}
 		}
 	}
 	events, err := c.store.Events(ctx, id, after)
@@ -192,6 +192,8 @@ func (c *Client) Hosts(ctx context.Context) []HostStatus {
 			}
 			i := len(statuses) - 1
 			probes = append(probes, func() {
+				ctx, cancel := askBounded(ctx)
+				defer cancel()
 				status, err := prober.ProbeHost(ctx, h.Name)
 				if err != nil {
 					status = HostStatus{Host: h, Reason: err.Error(), Hint: Hint(err), Err: err}

@@ -134,7 +134,7 @@ func (c *Client) observe(ctx context.Context, r *Record) (Observation, error) {
 		o.Detail = fmt.Sprintf("%s cannot be asked", r.Sandbox.Extension)
 		return o, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, hostProbeBound, fmt.Errorf("%w: no answer within %v", ErrUnavailable, hostProbeBound))
+	ctx, cancel := askBounded(ctx)
 	defer cancel()
 	return inspector.Inspect(ctx, r.Handle)
 }
@@ -178,7 +178,7 @@ func (c *Client) usable(ctx context.Context, id string) (*Record, Extension, err
 		return nil, nil, err
 	}
 	switch r.Sandbox.State {
-	case StateRequested, StateDestroying, StateDestroyed:
+	case StateRequested, StateProvisioning, StateDestroying, StateDestroyed:
 		return r, nil, fmt.Errorf("%w: it is %s", ErrState, r.Sandbox.State)
 	}
 	ext, err := c.extensionOf(r)

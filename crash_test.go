@@ -3,6 +3,7 @@ package sandboxer_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/sand-boxer/sandboxer"
@@ -142,6 +143,11 @@ func (w *world) consistent(steps int) {
 		switch {
 		case s.State == sandboxer.StateDestroyed && held == 0:
 		case s.State == sandboxer.StateReady && held > 0 && r.Operation == nil:
+			for _, object := range w.left(s.ID) {
+				if !strings.HasSuffix(object, " on "+s.Host) {
+					w.t.Errorf("it stands on %s, and there is also %s", s.Host, object)
+				}
+			}
 			standing += held
 			observed, err := w.client(process{}).Inspect(context.Background(), s.ID)
 			if err != nil || observed.Observed.Presence != sandboxer.Present || r.Handle.Generation != s.Generation {

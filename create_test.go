@@ -70,6 +70,10 @@ func TestEventsCarryTheWholeStory(t *testing.T) {
 		if diff := cmp.Diff(want, events[0]); diff != "" {
 			t.Errorf("the third event (-want +got):\n%s", diff)
 		}
+		time.Sleep(time.Minute)
+		if s, err = c.ExtendTTL(t.Context(), s.ID, 2*time.Hour); err != nil || !s.StateSince.Equal(want.Time) {
+			t.Errorf("it is %s since %v (%v), want since %v", s.State, s.StateSince, err, want.Time)
+		}
 	})
 }
 

@@ -223,6 +223,25 @@ func TestDestroyThatCannotBeRecorded(t *testing.T) {
 	}
 }
 
+// A store that was restored from a backup knows an older generation than the host holds.
+func TestDestroyFromAnOldBackup(t *testing.T) {
+	w := newWorld(t)
+	id := w.create(w.client(process{})).ID
+	old := w.record(id)
+	if _, err := w.client(process{}).Recreate(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	events, _ := w.store.Events(t.Context(), id, 0)
+	w.forgetStore()
+	if err := w.store.Create(t.Context(), old, events[:old.Seq]...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.client(process{}).Destroy(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	w.empty()
+}
+
 // A create that loses its record removes what it made and says why.
 func TestDestroyDuringCreate(t *testing.T) {
 	for _, at := range []extensiontest.Step{{Op: "provision", Stage: "record"}, {Op: "provision", Stage: "volume"}, {Op: "ready"}} {

@@ -140,12 +140,9 @@ func TestLowestCostWithSeveralCurrencies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	position := map[string]int{}
-	for i, cand := range plan.Route.Candidates {
-		position[cand.Host] = i
-	}
-	if position["c"] > position["a"] || position["d"] > position["b"] || position["e"] != 4 {
-		t.Errorf("route:\n%s", describe(plan.Route))
+	want := "1 c 0.000030 EUR/h\n2 a 0.000050 EUR/h\n3 d 0.000005 USD/h\n4 b 0.000010 USD/h\n5 e\n-> c (lowest estimate, 0.000030 EUR/h)\n"
+	if diff := cmp.Diff(want, describe(plan.Route)); diff != "" {
+		t.Errorf("route (-want +got):\n%s", diff)
 	}
 }
 
@@ -213,6 +210,37 @@ func TestRejectionsSayWhy(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A manifest says what an extension can do; a host proves what it can.
+func TestAHostMayOfferLessThanItsManifest(t *testing.T) {
+	w := newWorld(t, host("plain"), host("hardened"))
+	p := basicProfile()
+	p.Isolation = sandboxer.IsolationGVisor
+	both := []sandboxer.Isolation{sandboxer.IsolationContainer, sandboxer.IsolationGVisor}
+	ext := patchy{extensiontest.NewFake(extensiontest.FakeConfig{Backend: w.backend, Isolation: both})}
+	c, err := sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: []sandboxer.Profile{p}, Store: w.store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Create(t.Context(), basicRequest())
+	if err != nil || s.Host != "hardened" {
+		t.Fatalf("created %v, %v", s, err)
+	}
+	if got, want := s.Route.Candidates[0].Rejected, `isolation gvisor: not supported by this host, which offers ["container"]`; got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+}
+
+// patchy has gVisor on one of its hosts only.
+type patchy struct{ *extensiontest.Fake }
+
+func (p patchy) ProbeHost(ctx context.Context, name string) (sandboxer.HostStatus, error) {
+	s, err := p.Fake.ProbeHost(ctx, name)
+	if name == "plain" {
+		s.Isolation = s.Isolation[:1]
+	}
+	return s, err
 }
 
 // What a manifest rules out is ruled out without asking anybody.

@@ -46,7 +46,7 @@ func (d *draft) close() { _ = d.tree.Close() }
 func (x *Extension) Admit(ctx context.Context, req sandboxer.ProvisionRequest) (sandboxer.Admission, error) {
 	d, err := x.draft(ctx, req)
 	if err != nil {
-		return sandboxer.Admission{}, err
+		return sandboxer.Admission{}, withCause(ctx, err)
 	}
 	d.close()
 	return d.admission, nil

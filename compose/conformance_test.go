@@ -17,19 +17,20 @@ import (
 func TestConformance(t *testing.T) {
 	requireEngine(t)
 	t.Run("local", func(t *testing.T) {
-		conform(t, compose.HostConfig{Name: "here", Address: "local:", Root: filepath.Join(t.TempDir(), "host")})
+		conform(t, nil, compose.HostConfig{Name: "here", Address: "local:", Root: filepath.Join(t.TempDir(), "host")})
 	})
 	t.Run("ssh", func(t *testing.T) {
 		server := sshtest.Start(t, sshtest.Options{})
-		conform(t, sshHost(t, server, server.Addr))
+		conform(t, server, sshHost(t, server, server.Addr))
 	})
 }
 
-func conform(t *testing.T, host compose.HostConfig) {
+// conform runs the kit; with a server the host can be made unreachable.
+func conform(t *testing.T, server *sshtest.Server, host compose.HostConfig) {
 	repo := repository(t, map[string]string{"compose.yaml": `
 services:
   web:
-    build: .
+    image: ` + importedImage(t) + `
     command: [serve, "8080", hello]
     ports: ["18081:8080"]
     volumes: ["data:/data"]
@@ -37,7 +38,7 @@ volumes: {data: {}}
 `})
 	host.CacheTTL = sandboxer.Duration(time.Hour) // the kit makes many of the same tree
 	r := &rig{root: host.Root}
-	extensiontest.Run(t, extensiontest.Harness{
+	harness := extensiontest.Harness{
 		New: func() (sandboxer.Extension, error) {
 			return compose.New(compose.Config{Hosts: []compose.HostConfig{host}})
 		},
@@ -48,8 +49,16 @@ volumes: {data: {}}
 		},
 		Leftovers: func(_ context.Context, id string) ([]string, error) { return r.leftovers(id), nil },
 		Invalid:   invalidRequests(t, host.Name, repo),
+		Secrets:   []string{repo},
 		Dial:      &extensiontest.Target{Service: "web", Port: 8080},
-	})
+	}
+	if server != nil {
+		harness.Disconnect = func(context.Context) (func() error, error) {
+			server.Stop()
+			return func() error { server.Restart(); return nil }, nil
+		}
+	}
+	extensiontest.Run(t, harness)
 }
 
 func conformanceProfile() sandboxer.Profile {

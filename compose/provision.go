@@ -52,8 +52,9 @@ type meta struct {
 func project(id string) string { return "sbx-" + id }
 
 // Provision implements [sandboxer.Extension].
-func (x *Extension) Provision(ctx context.Context, req sandboxer.ProvisionRequest) (sandboxer.Handle, error) {
-	h := sandboxer.Handle{SandboxID: req.SandboxID, Generation: req.Generation, Host: req.Host}
+func (x *Extension) Provision(ctx context.Context, req sandboxer.ProvisionRequest) (h sandboxer.Handle, err error) {
+	defer func() { err = withCause(ctx, err) }()
+	h = sandboxer.Handle{SandboxID: req.SandboxID, Generation: req.Generation, Host: req.Host}
 	m, err := x.machine(req.Host)
 	if err != nil {
 		return h, err
@@ -76,6 +77,15 @@ func (x *Extension) Provision(ctx context.Context, req sandboxer.ProvisionReques
 	}
 	h.State, err = json.Marshal(mem)
 	return h, err
+}
+
+// withCause makes an error that came of the caller's giving up say so in the
+// caller's own words.
+func withCause(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || errors.Is(err, context.Cause(ctx)) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 }
 
 // source names where a tree comes from, so that the next upload of it sends

@@ -33,7 +33,8 @@ const (
 // --wait fails good one-shots and passes crash loops. A service is ready when
 // every replica is healthy, or, without a health check, has run for a second
 // without restarting; a one-shot when it ended with 0.
-func (x *Extension) WaitReady(ctx context.Context, h sandboxer.Handle) (sandboxer.Readiness, error) {
+func (x *Extension) WaitReady(ctx context.Context, h sandboxer.Handle) (_ sandboxer.Readiness, err error) {
+	defer func() { err = withCause(ctx, err) }()
 	m, err := x.machine(h.Host)
 	if err != nil {
 		return sandboxer.Readiness{}, err
@@ -312,63 +313,86 @@ func (w *watch) untilExposed(ctx context.Context) error {
 
 // controls checks what the engine really made of the profile's promises.
 func (w *watch) controls(ctx context.Context) ([]sandboxer.Control, error) {
-	eng, err := w.machine.Engine(ctx)
+	egress, err := w.egress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	networks, err := eng.Networks(ctx, host.LabelID+"="+w.id)
-	if err != nil {
-		return nil, host.Classify(err)
-	}
-	egress := sandboxer.Control{Name: "network.egress", Level: sandboxer.Enforced}
-	egress.Detail = fmt.Sprintf("%d internal networks without a host address, names outside do not resolve", len(networks))
-	if w.memory.Egress == sandboxer.EgressAllow {
-		egress.Detail = "allowed by the profile"
-	}
-	for _, n := range networks {
-		details, err := eng.InspectNetwork(ctx, n.ID)
-		if err != nil {
-			return nil, host.Classify(err)
-		}
-		open := !details.Internal || details.Options["com.docker.network.bridge.inhibit_ipv4"] != "true"
-		if w.memory.Egress == sandboxer.EgressDeny && open {
-			return nil, fmt.Errorf("network %s is open though egress is denied: %w", n.Name, sandboxer.ErrUnsupported)
-		}
-	}
-	published, err := w.published(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if len(published) > 0 {
-		return nil, fmt.Errorf("ports %v are published on the host: %w", published, sandboxer.ErrUnsupported)
-	}
-	disk := sandboxer.Control{Name: "resources.disk", Level: sandboxer.Advisory, Detail: "free space was checked before creation; nothing limits it afterwards"}
-	return []sandboxer.Control{
-		egress,
-		{Name: "network.published", Level: sandboxer.Enforced, Detail: "no port is published on the host"},
-		{Name: "resources.memory", Level: sandboxer.Enforced, Detail: "capped per container"},
-		{Name: "resources.pids", Level: sandboxer.Enforced, Detail: "capped per container"},
-		{Name: "resources.cpus", Level: sandboxer.Enforced, Detail: "capped per container"},
-		disk,
-	}, nil
-}
-
-func (w *watch) published(ctx context.Context) ([]string, error) {
 	byService, err := w.containers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var out []string
+	var all []engine.ContainerDetails
 	for _, containers := range byService {
-		for _, c := range containers {
-			for _, p := range c.Ports {
-				if p.Host.IsValid() {
-					out = append(out, p.Host.String()+"->"+strconv.Itoa(int(p.Container)))
-				}
+		all = append(all, containers...)
+	}
+	if open := published(all); len(open) > 0 {
+		return nil, fmt.Errorf("ports %v are published on the host: %w", open, sandboxer.ErrUnsupported)
+	}
+	facts, err := w.machine.Probe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []sandboxer.Control{
+		egress,
+		{Name: "network.published", Level: sandboxer.Enforced, Detail: "no port is published on the host"},
+		limit("resources.memory", facts, all, func(l engine.Limited) bool { return l.Memory > 0 }),
+		limit("resources.cpus", facts, all, func(l engine.Limited) bool { return l.CPUs > 0 }),
+		limit("resources.pids", facts, all, func(l engine.Limited) bool { return l.PIDs > 0 }),
+		{Name: "resources.disk", Level: sandboxer.Advisory, Detail: "free space was checked before creation; nothing limits it afterwards"},
+	}, nil
+}
+
+// egress reads the networks back: one that is open though the profile denies
+// it is an error, not a lower level.
+func (w *watch) egress(ctx context.Context) (sandboxer.Control, error) {
+	control := sandboxer.Control{Name: "network.egress", Level: sandboxer.Enforced, Detail: "allowed by the profile"}
+	if w.memory.Egress == sandboxer.EgressAllow {
+		return control, nil
+	}
+	control.Detail = "every network is internal and without a host address; names outside do not resolve"
+	eng, err := w.machine.Engine(ctx)
+	if err != nil {
+		return control, err
+	}
+	networks, err := eng.Networks(ctx, host.LabelID+"="+w.id)
+	if err != nil {
+		return control, host.Classify(err)
+	}
+	for _, n := range networks {
+		details, err := eng.InspectNetwork(ctx, n.ID)
+		if err != nil {
+			return control, host.Classify(err)
+		}
+		if !details.Internal || details.Options["com.docker.network.bridge.inhibit_ipv4"] != "true" {
+			return control, fmt.Errorf("network %s is open though egress is denied: %w", n.Name, sandboxer.ErrUnsupported)
+		}
+	}
+	return control, nil
+}
+
+// limit says whether every container has a limit that the engine holds.
+func limit(name string, facts *host.Facts, all []engine.ContainerDetails, has func(engine.Limited) bool) sandboxer.Control {
+	for _, c := range all {
+		if !has(c.Limits) {
+			return sandboxer.Control{Name: name, Level: sandboxer.Unsupported, Detail: "the engine gave " + c.Name + " none"}
+		}
+	}
+	if facts.Rootless {
+		return sandboxer.Control{Name: name, Level: sandboxer.Advisory, Detail: "set on every container; a rootless engine holds it only with delegated cgroups"}
+	}
+	return sandboxer.Control{Name: name, Level: sandboxer.Enforced, Detail: "set on every container"}
+}
+
+func published(all []engine.ContainerDetails) []string {
+	var out []string
+	for _, c := range all {
+		for _, p := range c.Ports {
+			if p.Host.IsValid() {
+				out = append(out, p.Host.String()+"->"+strconv.Itoa(int(p.Container)))
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 // explain looks for the service behind a failed start: compose only says that

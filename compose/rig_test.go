@@ -1,7 +1,10 @@
 package compose_test
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -69,6 +72,38 @@ func repository(t testing.TB, files map[string]string) string {
 		write(t, filepath.Join(dir, name), text, 0o644)
 	}
 	return dir
+}
+
+// importedImage is an image of the program that no sandbox has to build.
+func importedImage(t testing.TB) string {
+	t.Helper()
+	program, err := app()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	if err := w.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: int64(len(program))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(program); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name := "sandboxer-test/app:" + strings.ToLower(rand.Text())
+	cmd := exec.Command("docker", "import", "--change", `ENTRYPOINT ["/app"]`, "-", name)
+	cmd.Stdin = &archive
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("importing the image: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("docker", "rmi", name).CombinedOutput(); err != nil {
+			t.Errorf("removing the image: %v: %s", err, out)
+		}
+	})
+	return name
 }
 
 func write(t testing.TB, path, text string, mode os.FileMode) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-var hostKeyKinds = []string{"ed25519", "ecdsa", "rsa"}
+func hostKeyKinds() []string { return []string{"ed25519", "ecdsa", "rsa"} }
 
 // NewKey makes a key pair without passphrase of a kind ssh-keygen knows
 // ("ed25519", "ecdsa", "rsa") and returns the private key's file.
@@ -38,7 +38,7 @@ func keygen(t testing.TB, args ...string) {
 
 func (s *Server) makeHostKeys() {
 	s.t.Helper()
-	for _, kind := range hostKeyKinds {
+	for _, kind := range hostKeyKinds() {
 		file := s.hostKeyFile(kind)
 		os.Remove(file)
 		keygen(s.t, keygenArgs(kind, file)...)
@@ -51,7 +51,7 @@ func (s *Server) makeHostKeys() {
 func (s *Server) signHostKeys() {
 	s.t.Helper()
 	ca := NewKey(s.t, "ed25519")
-	for _, kind := range hostKeyKinds {
+	for _, kind := range hostKeyKinds() {
 		keygen(s.t, "-q", "-s", ca, "-I", "sshtest", "-h", "-n", "127.0.0.1", s.hostKeyFile(kind)+".pub")
 	}
 	s.CAKey = publicKey(s.t, ca)
@@ -87,7 +87,7 @@ func (s *Server) HostKey(kind string) string {
 func (s *Server) KnownHostsFor(addr string) string {
 	s.t.Helper()
 	var lines []string
-	for _, kind := range hostKeyKinds {
+	for _, kind := range hostKeyKinds() {
 		lines = append(lines, KnownHostsName(addr)+" "+s.HostKey(kind))
 	}
 	file := filepath.Join(s.t.TempDir(), "known_hosts")

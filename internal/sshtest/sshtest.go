@@ -60,7 +60,7 @@ type listener struct {
 	exited  chan struct{}
 }
 
-// leashed becomes the command in its arguments, and kills it when standard
+// leashed becomes the command in its arguments and kills it when standard
 // input ends: also when the test dies without cleaning up.
 const leashed = `exec 3<&0; { read -r _ <&3; kill -9 $$; } & exec 3<&-; exec "$@" </dev/null`
 
@@ -192,7 +192,7 @@ func (s *Server) writeConfig() error {
 		"StrictModes no",
 		"UsePAM no",
 	)
-	for _, kind := range hostKeyKinds {
+	for _, kind := range hostKeyKinds() {
 		lines = append(lines, "HostKey "+s.hostKeyFile(kind))
 		if s.opts.HostCA {
 			lines = append(lines, "HostCertificate "+s.hostKeyFile(kind)+"-cert.pub")

@@ -67,7 +67,7 @@ func Check(ctx context.Context, req Request) (*Plan, sandboxer.Admission, error)
 		return nil, sandboxer.Admission{}, err
 	}
 	r := &report{}
-	files := &files{ctx: ctx, tree: req.Tree, report: r}
+	files := &files{tree: req.Tree, report: r}
 	project := load(ctx, req, files, r)
 	if err := context.Cause(ctx); err != nil {
 		return nil, sandboxer.Admission{}, err

@@ -2,6 +2,9 @@ package admission_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -10,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose/internal/admission"
 )
@@ -153,21 +157,31 @@ func expectDenied(t *testing.T, s specimen, plan *admission.Plan, a sandboxer.Ad
 	}
 }
 
-// TestCorpusComposeReads feeds every accepted file to the compose plugin, which needs no engine for it.
-func TestCorpusComposeReads(t *testing.T) {
+// TestSameAsPlainCompose asks the compose plugin, which needs no engine for
+// it, what it understands of a file and of its canonical form: what runs in
+// the containers, in which order and on which mounts must be the same.
+func TestSameAsPlainCompose(t *testing.T) {
 	if err := exec.Command("docker", "compose", "version").Run(); err != nil {
 		if os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
 			t.Fatalf("the compose plugin is required: %v", err)
 		}
 		t.Skipf("no compose plugin: %v", err)
 	}
+	trees := map[string]memoryTree{}
 	for _, s := range corpus(t) {
-		if s.verdict == "deny" {
-			continue
+		if s.verdict != "deny" {
+			trees[s.name] = s.tree
 		}
-		t.Run(s.name, func(t *testing.T) {
+	}
+	for name, test := range honest {
+		trees[name] = test.tree
+	}
+	for name, tree := range trees {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			plan, _, err := admission.Check(t.Context(), request(s.tree))
+			req := request(tree)
+			req.Env = honest[name].env
+			plan, _, err := admission.Check(t.Context(), req)
 			if err != nil || plan == nil {
 				t.Fatal("not accepted", err)
 			}
@@ -175,24 +189,133 @@ func TestCorpusComposeReads(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			composeReads(t, text)
+			canonical := filepath.Join(t.TempDir(), "compose.yaml")
+			if err := os.WriteFile(canonical, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, problems := composeConfig(t, canonical, nil)
+			if problems != "" {
+				t.Errorf("compose says of the canonical file: %s", problems)
+			}
+			dir := materialise(t, tree)
+			file := filepath.Join(dir, "compose.yaml")
+			if _, ok := tree["e2e/compose.yaml"]; ok {
+				file = filepath.Join(dir, "e2e/compose.yaml")
+			}
+			want, _ := composeConfig(t, file, req.Env)
+			for _, p := range plan.Pins {
+				unpin(got, pinDir+"/"+p.Name, workdir+"/"+p.Source)
+			}
+			if diff := cmp.Diff(essence(want, dir), essence(got, workdir)); diff != "" {
+				t.Errorf("plain compose understands (-), the host's (+):\n%s", diff)
+			}
 		})
 	}
 }
 
-// composeReads runs compose's own check on a canonical file as the host does.
-func composeReads(t *testing.T, text []byte) {
+// composeConfig is what compose makes of a file, and what it says about it.
+func composeConfig(t *testing.T, file string, env map[string]string) (config map[string]any, said string) {
 	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "compose.yaml")
-	if err := os.WriteFile(file, text, 0o600); err != nil {
+	home := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "docker", "compose", "-p", "sbx-"+id, "-f", file, "config", "--format", "json")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "DOCKER_CONFIG=" + home}
+	for k, v := range env {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	var out, problems bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &problems
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("docker compose config: %v\n%s", err, problems.String())
+	}
+	if err := json.Unmarshal(out.Bytes(), &config); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "docker", "compose", "-p", "sbx-"+id, "--project-directory", dir, "--env-file", os.DevNull, "-f", file, "config", "-q")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "DOCKER_CONFIG=" + dir, "COMPOSE_DISABLE_ENV_FILE=1"}
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil || out.Len() > 0 {
-		t.Errorf("docker compose config: %v\n%s\n%s", err, out.String(), text)
+	return config, problems.String()
+}
+
+// unpin takes a bind of a copy for what was copied.
+func unpin(config map[string]any, pin, source string) {
+	for _, s := range config["services"].(map[string]any) {
+		for _, v := range list(s.(map[string]any)["volumes"]) {
+			if m := v.(map[string]any); m["source"] == pin {
+				m["source"] = source
+			}
+		}
 	}
+}
+
+// essence is what no rewrite may change, with paths relative to dir.
+func essence(config map[string]any, dir string) map[string]any {
+	services, _ := config["services"].(map[string]any)
+	out := map[string]any{}
+	for name, s := range services {
+		service := s.(map[string]any)
+		kept := map[string]any{}
+		for _, key := range []string{
+			"command", "entrypoint", "working_dir", "user", "group_add", "environment", "depends_on", "healthcheck", "links", "init", "tty", "stdin_open", "read_only",
+			"hostname", "domainname", "stop_signal", "platform", "expose", "extra_hosts", "sysctls", "post_start", "volumes_from", "pid", "ipc",
+		} {
+			if v := service[key]; v != nil {
+				kept[key] = v
+			}
+		}
+		if env, _ := kept["environment"].(map[string]any); env != nil {
+			maps.DeleteFunc(env, func(_ string, v any) bool { return v == nil })
+			if len(env) == 0 {
+				delete(kept, "environment")
+			}
+		}
+		if build, ok := service["build"].(map[string]any); ok {
+			kept["build"] = []any{strings.TrimPrefix(build["context"].(string), dir), build["target"], build["no_cache"]}
+		}
+		if needed, _ := kept["depends_on"].(map[string]any); needed != nil {
+			maps.DeleteFunc(needed, func(name string, _ any) bool { return services[name] == nil }) // optional, of an inactive profile
+			if len(needed) == 0 {
+				delete(kept, "depends_on")
+			}
+		}
+		var mounts []string
+		for _, v := range list(service["volumes"]) {
+			m := v.(map[string]any)
+			kind, source := m["type"], fmt.Sprint(m["source"])
+			if device := at(config, "volumes/"+source+"/driver_opts/device"); device != nil && device != "tmpfs" {
+				kind, source = "bind", device.(string) // a bind by another name
+			}
+			if !strings.HasPrefix(source, "/etc/") { // the host's clock
+				mounts = append(mounts, fmt.Sprint(kind, " ", strings.TrimPrefix(source, dir), " ", m["target"], " ", m["read_only"] == true))
+			}
+		}
+		kept["mounts"] = mounts
+		for _, kind := range []string{"secrets", "configs"} {
+			for _, v := range list(service[kind]) {
+				kept[kind] = append(list(kept[kind]), v.(map[string]any)["source"], v.(map[string]any)["target"])
+			}
+		}
+		out[name] = kept
+	}
+	return out
+}
+
+func list(v any) []any {
+	l, _ := v.([]any)
+	return l
+}
+
+// materialise lays a tree down on disk.
+func materialise(t *testing.T, tree memoryTree) string {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range tree {
+		p := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }

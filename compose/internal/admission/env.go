@@ -96,7 +96,11 @@ func (f *files) readEnv(p string, where place, at attr, vars, env map[string]str
 // readEnv reports what is wrong with the file and whether it was read.
 func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format string, vars map[string]string, lookup func(string) (string, bool)) bool {
 	deny := func(id, message string, line int) bool {
-		r.denyAt(id, place{p, line}, message)
+		var hint []string
+		if line > 0 {
+			hint = []string{"write NAME=VALUE on each line"}
+		}
+		r.denyAt(id, place{p, line}, message, hint...)
 		r.violations[len(r.violations)-1].at = at
 		return false
 	}

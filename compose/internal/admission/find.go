@@ -53,6 +53,15 @@ func findFile(tree Tree, asked string) (string, error) {
 	return "", &NoFileError{Looked: candidates}
 }
 
+// overrideFiles are those that compose merges without being told.
+func overrideFiles(dir string) []string {
+	var names []string
+	for _, name := range []string{"compose.override.yaml", "compose.override.yml", "docker-compose.override.yaml", "docker-compose.override.yml"} {
+		names = append(names, path.Join(dir, name))
+	}
+	return names
+}
+
 // presence is what a path of the tree leads to.
 type presence int
 

@@ -30,6 +30,7 @@ type judge struct {
 
 	result *Plan
 	images map[string]string // what services of this file build, by the name they give it
+	bound  map[string]string // directories of volumes that are bind mounts, by key
 }
 
 func (j *judge) plan() *Plan {
@@ -41,6 +42,7 @@ func (j *judge) plan() *Plan {
 	if j.denied() && len(j.project.Services) > 10*j.Policy.MaxContainers {
 		return nil // one finding is enough
 	}
+	j.bound = map[string]string{}
 	j.topLevel()
 	j.images = map[string]string{}
 	for name, s := range j.project.Services {

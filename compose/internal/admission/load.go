@@ -19,7 +19,6 @@ import (
 	"github.com/compose-spec/compose-go/v2/template"
 	"github.com/compose-spec/compose-go/v2/tree"
 	"github.com/compose-spec/compose-go/v2/types"
-	"go.yaml.in/yaml/v4"
 )
 
 // loaded is what compose-go made of the file: every variable replaced,
@@ -44,22 +43,25 @@ func load(ctx context.Context, req Request, f *files, r *report) *loaded {
 	if main == nil || f.err != nil {
 		return nil
 	}
-	if f.err = f.write(); f.err != nil {
+	text, ok := f.write(main)
+	if !ok {
 		return nil
 	}
 	reportExtras(main, r)
-	text, err := yaml.Marshal(main.root)
-	if err != nil {
-		f.err = err
-		return nil
+	for _, name := range overrideFiles(req.ProjectDir) {
+		if at, _ := stat(req.Tree, name); at != missing && name != req.File {
+			r.rewrite("OVERRIDE", attr{name}, "")
+		}
 	}
 	l := &loading{files: f, report: r, request: req, text: text, env: env}
-	p, err := l.load(ctx, !r.denied()) // what was refused may leave a gap that is no fault of its own
-	if err != nil {
+	gap := r.denied() // what was refused already may make the rest inconsistent
+	p, err := l.load(ctx, !gap)
+	if err != nil && !gap {
 		l.deny(err)
-		if p, err = l.load(ctx, false); err != nil {
-			return nil
-		}
+		p, err = l.load(ctx, false)
+	}
+	if err != nil {
+		return nil
 	}
 	l.reportFindings(p)
 	return &loaded{Project: p.WithoutUnresolvedOptionalDependencies(), env: env}
@@ -282,7 +284,10 @@ func (l *loading) deny(err error) {
 	text := l.files.plainly(err.Error())
 	at := l.attribute(text)
 	var required *template.MissingRequiredError
+	var invalid *template.InvalidTemplateError
 	switch {
+	case errors.As(err, &invalid):
+		l.report.deny("LOAD", at, fmt.Sprintf("has a variable that cannot be read: %s", invalid.Template), "write $$ for a literal $")
 	case errors.As(err, &required):
 		text = fmt.Sprintf("requires the variable %s", required.Variable)
 		if required.Reason != "" {
@@ -290,7 +295,15 @@ func (l *loading) deny(err error) {
 		}
 		l.report.deny("LOAD", at, text, "declare it as an input of the profile, or set it in .env")
 	default:
-		l.report.deny("LOAD", at, strings.TrimSuffix(text, ": invalid compose project"))
+		text = strings.Join(strings.Fields(strings.TrimSuffix(text, ": invalid compose project")), " ")
+		if _, rest, ok := strings.Cut(text, at.dotted()+" "); ok && strings.HasPrefix(text, "validating ") {
+			text = rest
+		}
+		if text == "false schema" {
+			l.report.deny("LOAD", at, "is no attribute of the Compose Specification", "check its spelling and indentation")
+			return
+		}
+		l.report.deny("LOAD", at, strings.Replace(text, "must be a array", "must be a list", 1))
 	}
 }
 

@@ -16,6 +16,10 @@ func (j *judge) mounts(at attr, s types.ServiceConfig, out *service) {
 	for i, v := range s.Volumes {
 		from := at.at("volumes").item(i)
 		j.target(from, v.Target)
+		if dir := j.bound[v.Source]; dir != "" && v.Type == types.VolumeTypeVolume {
+			// The engine does not create what such a volume stands for.
+			v.Type, v.Source, v.Bind = types.VolumeTypeBind, dir, &types.ServiceVolumeBind{}
+		}
 		m := mount{canonicalMount: canonicalMount{Type: v.Type, Target: v.Target, ReadOnly: v.ReadOnly}}
 		keep := true
 		switch v.Type {

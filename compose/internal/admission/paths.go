@@ -86,3 +86,23 @@ func (f found) problem(p string) string {
 	}
 	return fmt.Sprintf("%s, which is a file", p)
 }
+
+// isRemote reports whether a path is a URL or a short form of one, as the
+// builder and compose's own loaders take them.
+func isRemote(p string) bool {
+	for _, prefix := range []string{"github.com/", "git@", "oci:", "docker-image:", "target:"} {
+		if strings.HasPrefix(p, prefix) {
+			return true
+		}
+	}
+	return strings.Contains(p, "://")
+}
+
+// isForeign reports whether a path starts somewhere else than in the tree, on any system.
+func isForeign(p string) bool {
+	drive := len(p) > 1 && p[1] == ':' && (p[0]|0x20) >= 'a' && (p[0]|0x20) <= 'z'
+	return path.IsAbs(p) || strings.HasPrefix(p, "~") || strings.HasPrefix(p, `\`) || drive || filepath.IsAbs(p)
+}
+
+// leaves reports whether a clean relative path leads out of the tree.
+func leaves(p string) bool { return p == ".." || strings.HasPrefix(p, "../") }

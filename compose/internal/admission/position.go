@@ -21,18 +21,15 @@ func (f *files) locate(at attr) place {
 			best, depth = place{s.path, line}, found
 		}
 	}
-	for range maxFiles { // a service may extend one that extends another
-		if at.service() == "" || depth == len(at) {
+	s, name := f.extended(at.service())
+	for range maxFiles { // what is extended may extend another
+		if name == "" || depth == len(at) {
 			break
 		}
-		s, base := f.extended(at[1])
-		if base == "" || base == at[1] && s.path == best.file {
-			break
-		}
-		at = append(attr{"services", base}, at[2:]...)
-		if line, found := descend(s.root, at); found > depth {
+		if line, found := descend(s.root, append(attr{"services", name}, at[2:]...)); found > depth {
 			best, depth = place{s.path, line}, found
 		}
+		s, name = f.base(s, target(get(get(s.root, "services").value, name).value))
 	}
 	return best
 }
@@ -41,9 +38,7 @@ func (f *files) locate(at attr) place {
 func (f *files) extended(service string) (*source, string) {
 	for _, s := range f.sources {
 		if body := get(get(s.root, "services").value, service).value; body != nil {
-			if base, name := f.base(s, body); name != "" {
-				return base, name
-			}
+			return f.base(s, body)
 		}
 	}
 	return nil, ""
@@ -93,15 +88,11 @@ func (f *files) search(value string, otherwise attr) attr {
 	return f.find(otherwise, func(text string) bool { return text == value })
 }
 
-// searchVariable finds an attribute that uses a variable.
+// searchVariable finds an attribute that uses a variable without a default.
 func (f *files) searchVariable(name string) attr {
 	return f.find(attr{}, func(text string) bool {
-		for _, use := range []string{"${" + name, "$" + name} {
-			if _, rest, ok := strings.Cut(text, use); ok && (rest == "" || !isNameByte(rest[0])) {
-				return true
-			}
-		}
-		return false
+		_, rest, ok := strings.Cut(text, "$"+name)
+		return strings.Contains(text, "${"+name+"}") || ok && (rest == "" || !isNameByte(rest[0]))
 	})
 }
 

@@ -1,7 +1,7 @@
 package admission
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -12,11 +12,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// The bounds of everything one compose file pulls in.
-const (
-	maxFiles        = 50
-	maxIncludeDepth = 10
-)
+// maxFiles bounds what one compose file pulls in.
+const maxFiles = 50
 
 // files is the compose file and everything it includes and extends.
 //
@@ -25,7 +22,6 @@ const (
 // the absolute path of a copy below root, where nothing else is: no text of
 // the repository decides what is opened. [files.write] puts the copies there.
 type files struct {
-	ctx        context.Context
 	tree       Tree
 	report     *report
 	err        error  // what kept the tree from being read
@@ -186,7 +182,7 @@ func (f *files) extends(at attr, body *yaml.Node, base string) {
 		remove(body, "extends")
 		return
 	}
-	resolved := mapping(e.Line, text("file", file.Line), text(f.copyOf("tree/"+where), file.Line), text("service", name.Line), name)
+	resolved := mapping(e.Line, literal("file", file.Line), literal(f.copyOf("tree/"+where), file.Line), literal("service", name.Line), name)
 	f.resolved[resolved] = true
 	set(body, "extends", resolved)
 }
@@ -228,236 +224,33 @@ func (f *files) dropUnused(file string, s *source) {
 	}
 }
 
-// includes replaces the include list by one that names copies.
-func (f *files) includes(s *source, base string, env map[string]string, stack []string) {
-	found := get(s.root, "include")
-	if found.key == nil {
-		return
-	}
-	entries := target(found.value)
-	if entries.Kind != yaml.SequenceNode {
-		f.report.denyAt("LOAD", place{s.path, found.key.Line}, "include is not a list", "write include: [FILE]")
-		remove(s.root, "include")
-		return
-	}
-	resolved := list(entries.Line)
-	for i, n := range entries.Content {
-		if entry := f.include(target(n), attr{"include"}.item(i), base, env, stack); entry != nil {
-			resolved.Content = append(resolved.Content, entry)
-		}
-	}
-	set(s.root, "include", resolved)
-}
-
-// include resolves one entry: its files, the directory their paths start in,
-// and the variables they see. It is nil if something about it was refused.
-func (f *files) include(n *yaml.Node, at attr, base string, env map[string]string, stack []string) *yaml.Node {
-	before := len(f.report.violations)
-	paths := f.references(scalars(n, "path"), at.at("path"), base)
-	if len(paths) == 0 {
-		if len(f.report.violations) == before {
-			f.report.deny("INCLUDE", at, "names no file")
-		}
-		return nil
-	}
-	dir := path.Dir(paths[0])
-	if d := target(get(n, "project_directory").value); d != nil {
-		var ok bool
-		if dir, ok = f.directory(at.at("project_directory"), d, base); !ok {
-			return nil
-		}
-	}
-	own := f.includeEnv(n, at.at("env_file"), dir, base, env)
-	seen := map[string]string{}
-	for _, e := range []map[string]string{own, env} { // what the outer file sees wins
-		for k, v := range e {
-			seen[k] = v
-		}
-	}
-	copies := list(n.Line)
-	for _, p := range paths {
-		if slices.Contains(stack, p) {
-			f.report.deny("INCLUDE", at, "includes itself: "+strings.Join(append(stack, p), " → "), "remove one of them")
-			return nil
-		}
-		if len(stack) > maxIncludeDepth {
-			f.report.deny("INCLUDE", at, fmt.Sprintf("nests deeper than %d files", maxIncludeDepth), "include the files from the first one")
-			return nil
-		}
-		s := f.open(p, at)
-		if s == nil {
-			return nil
-		}
-		f.prepare(s, dir, seen, append(stack, p))
-		name := fmt.Sprintf("include/%d/%s", len(f.copies), path.Base(p))
-		f.copies[name] = &copied{of: p, content: s}
-		copies.Content = append(copies.Content, text(f.copyOf(name), n.Line))
-	}
-	envName := fmt.Sprintf("env/%d", len(f.copies))
-	f.copies[envName] = &copied{bytes: dotenvText(own)}
-	return mapping(n.Line, text("path", n.Line), copies,
-		text("project_directory", n.Line), text(f.copyOf("tree/"+dir), n.Line),
-		text("env_file", n.Line), text(f.copyOf(envName), n.Line))
-}
-
-// includeEnv reads the env files of an entry, or the .env of its directory.
-func (f *files) includeEnv(n *yaml.Node, at attr, dir, base string, env map[string]string) map[string]string {
-	var named []*yaml.Node
-	if n.Kind == yaml.MappingNode {
-		for _, s := range scalars(n, "env_file") {
-			if s.Value != "/dev/null" {
-				named = append(named, s)
-			}
-		}
-		if len(named) == 0 && get(n, "env_file").key != nil {
-			return nil
-		}
-	}
-	paths := f.references(named, at, base)
-	if len(named) == 0 {
-		implicit := path.Join(dir, ".env")
-		if at, _ := stat(f.tree, implicit); at == missing || at == directory {
-			return nil
-		}
-		paths = []string{implicit}
-	}
-	own := map[string]string{}
-	for _, p := range paths {
-		f.readEnv(p, place{file: p}, at, own, env)
-	}
-	kept, dropped := withoutSteering(own)
-	f.reportSteering(paths, dropped)
-	return kept
-}
-
-// scalars lists the texts of an entry that is one text, a list of texts, or a
-// mapping that holds either under key.
-func scalars(n *yaml.Node, key string) []*yaml.Node {
-	if n.Kind == yaml.MappingNode {
-		n = target(get(n, key).value)
-	}
-	switch {
-	case n == nil:
-		return nil
-	case n.Kind == yaml.ScalarNode:
-		return []*yaml.Node{n}
-	}
-	var all []*yaml.Node
-	for _, item := range n.Content {
-		if item = target(item); item.Kind == yaml.ScalarNode {
-			all = append(all, item)
-		}
-	}
-	return all
-}
-
-func (f *files) references(nodes []*yaml.Node, at attr, base string) []string {
-	var paths []string
-	for _, n := range nodes {
-		if p, ok := f.reference("INCLUDE", at, n, base); ok {
-			paths = append(paths, p)
-		}
-	}
-	return paths
-}
-
-// reference resolves the name of a file that must be known before anything is loaded.
-func (f *files) reference(rule string, at attr, n *yaml.Node, base string) (string, bool) {
-	p, ok := f.literal(rule, at, n, base)
-	if !ok {
-		return "", false
-	}
-	problem := map[presence]string{
-		missing: "does not exist", directory: "is a directory", symlink: "passes through a symbolic link", below: "passes through a file",
-	}
-	if there, _ := stat(f.tree, p); there != file {
-		f.report.deny(rule, at, fmt.Sprintf("names %s, which %s", n.Value, problem[there]))
-		return "", false
-	}
-	return p, true
-}
-
-func (f *files) directory(at attr, n *yaml.Node, base string) (string, bool) {
-	p, ok := f.literal("INCLUDE", at, n, base)
-	if !ok {
-		return "", false
-	}
-	if there, _ := stat(f.tree, p); there != directory {
-		f.report.deny("INCLUDE", at, fmt.Sprintf("names %s, which is no directory of the repository", n.Value))
-		return "", false
-	}
-	return p, true
-}
-
-// literal makes a path of the tree of a text that holds no variable.
-func (f *files) literal(rule string, at attr, n *yaml.Node, base string) (string, bool) {
-	switch v := n.Value; {
-	case n.Kind != yaml.ScalarNode || v == "":
-		f.report.deny(rule, at, "names no file")
-	case strings.Contains(v, "$"):
-		f.report.deny(rule, at, fmt.Sprintf("names %s, which is known only after variables are replaced", v))
-	case isRemote(v):
-		f.report.deny(rule, at, fmt.Sprintf("names %s, which is fetched from elsewhere", v))
-	case isForeign(v):
-		f.report.deny(rule, at, fmt.Sprintf("names %s, which is outside the repository", v))
-	default:
-		p := path.Join(base, v)
-		if leaves(p) || namesGit(p) {
-			f.report.deny(rule, at, fmt.Sprintf("names %s, which is outside the repository", v))
-			return "", false
-		}
-		return p, true
-	}
-	return "", false
-}
-
-// isRemote reports whether a path is a URL or a short form of one, as the
-// builder and compose's own loaders take them.
-func isRemote(p string) bool {
-	for _, prefix := range []string{"github.com/", "git@", "oci:", "docker-image:", "target:"} {
-		if strings.HasPrefix(p, prefix) {
-			return true
-		}
-	}
-	return strings.Contains(p, "://")
-}
-
-// isForeign reports whether a path starts somewhere else than in the tree, on any system.
-func isForeign(p string) bool {
-	drive := len(p) > 1 && p[1] == ':' && (p[0]|0x20) >= 'a' && (p[0]|0x20) <= 'z'
-	return path.IsAbs(p) || strings.HasPrefix(p, "~") || strings.HasPrefix(p, `\`) || drive || filepath.IsAbs(p)
-}
-
-// leaves reports whether a clean relative path leads out of the tree.
-func leaves(p string) bool { return p == ".." || strings.HasPrefix(p, "../") }
-
 // copyOf is the absolute path of a copy as a text that is interpolated later.
 func (f *files) copyOf(name string) string {
 	return strings.ReplaceAll(filepath.Join(f.root, filepath.FromSlash(name)), "$", "$$")
 }
 
-// write puts the copies below root.
-func (f *files) write() error {
-	if err := os.MkdirAll(filepath.Join(f.root, "tree", filepath.FromSlash(f.projectDir)), 0o700); err != nil {
-		return err
-	}
+// write puts the copies below root and returns what compose-go is to read as
+// the compose file itself.
+func (f *files) write(main *source) (text []byte, ok bool) {
+	text, ok = f.encode(main)
 	for name, c := range f.copies {
-		data := c.bytes
 		if c.content != nil {
-			var err error
-			if data, err = yaml.Marshal(c.content.root); err != nil {
-				return err
-			}
+			var fine bool
+			c.bytes, fine = f.encode(c.content)
+			ok = ok && fine
 		}
 		to := filepath.Join(f.root, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-			return err
-		}
-		if err := os.WriteFile(to, data, 0o600); err != nil {
-			return err
-		}
+		f.err = errors.Join(f.err, os.MkdirAll(filepath.Dir(to), 0o700), os.WriteFile(to, c.bytes, 0o600))
 	}
-	return nil
+	return text, ok && f.err == nil
+}
+
+func (f *files) encode(s *source) ([]byte, bool) {
+	text, err := s.text()
+	if err != nil {
+		f.report.denyAt("LOAD", place{file: s.path}, "cannot be rewritten: "+message(err), "write it more plainly, with fewer anchors and aliases")
+	}
+	return text, err == nil
 }
 
 // plainly replaces the paths of copies in a message by those of the files they stand for.

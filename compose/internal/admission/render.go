@@ -8,11 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path"
-	"regexp"
-	"slices"
 	"strings"
-
-	"go.yaml.in/yaml/v4"
 )
 
 // A Placement is where on a host a plan runs.
@@ -155,40 +151,6 @@ func (p *Plan) networkOn(place Placement, key string, n *network) canonicalNetwo
 		out.DriverOpts[optionBridgeName] = name
 	}
 	return out
-}
-
-// encode writes YAML that every parser reads alike: all text is quoted, and
-// every $ doubled in what compose interpolates.
-func encode(v any) ([]byte, error) {
-	node := new(yaml.Node)
-	if err := node.Encode(v); err != nil {
-		return nil, err
-	}
-	quote(node)
-	var b bytes.Buffer
-	e := yaml.NewEncoder(&b)
-	e.SetIndent(2)
-	if err := e.Encode(node); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), e.Close()
-}
-
-var plainKey = regexp.MustCompile(`^[a-z][a-z_]*[a-z]$`)
-
-func quote(n *yaml.Node) {
-	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" {
-		n.Value, n.Style = strings.ReplaceAll(n.Value, "$", "$$"), yaml.DoubleQuotedStyle
-	}
-	for i, child := range n.Content {
-		if n.Kind == yaml.MappingNode && i%2 == 0 {
-			if child.Style = yaml.DoubleQuotedStyle; plainKey.MatchString(child.Value) && !slices.Contains([]string{"yes", "no", "on", "off", "true", "false", "null"}, child.Value) {
-				child.Style = 0
-			}
-			continue
-		}
-		quote(child)
-	}
 }
 
 // verify reads a canonical file as the host's compose will, judges it with

@@ -23,6 +23,11 @@ func (a attr) String() string {
 	return b.String()
 }
 
+// dotted is the path as compose-go writes it.
+func (a attr) dotted() string {
+	return strings.NewReplacer("[", "", "]", "").Replace(strings.Join(a, "."))
+}
+
 func (a attr) at(parts ...string) attr { return append(slices.Clip(a), parts...) }
 
 func (a attr) item(i int) attr { return a.at(fmt.Sprintf("[%d]", i)) }

@@ -19,10 +19,6 @@ const (
 	Never                // refused, whatever the profile says
 )
 
-func (c Class) String() string {
-	return [...]string{"allow", "rewrite", "profile", "never"}[c]
-}
-
 // A Rule is one line of the policy. Attributes name what it governs; an
 // attribute of the Compose Specification that no rule governs is refused.
 type Rule struct {
@@ -71,12 +67,13 @@ var rules = []Rule{
 		Reason: "cannot be read from the repository", Hint: "name a regular file of the repository; a file that may be missing is written {path: FILE, required: false}"},
 	{ID: "ENVFILE-BOMB", Class: Never, Reason: "expands to more than can be used", Hint: "remove variables that refer to one another"},
 	{ID: "DOTENV", Class: Rewrite, Reason: "steers docker on the machine it is read on and has no effect here"},
+	{ID: "OVERRIDE", Class: Rewrite, Reason: "is not merged: one file says what runs; include it, or name it as the compose file"},
 	{ID: "PROJECT-NAME", Class: Rewrite, Project: "name", Reason: "is replaced by the sandbox's own project name"},
 	{ID: "XEXT", Class: Rewrite, Reason: "is resolved where it is referenced and then dropped"},
 	{ID: "JOBS", Class: Never, Project: "jobs.**", Reason: "needs a scheduler on the host", Hint: "make it a service that runs once"},
 	{ID: "MODELS", Class: Never, Project: "models.**", Service: "models.**", Reason: "runs a model outside the sandbox", Hint: "run the model as a service"},
 	{ID: "SCALE", Class: Never, ByValue: true, Service: "scale deploy.replicas", Reason: "starts more containers than the profile allows", Hint: "lower scale or deploy.replicas, or raise max_containers in the profile"},
-	{ID: "LIMIT", Class: Never, Reason: "is more than one sandbox may have"},
+	{ID: "LIMIT", Class: Never, Reason: "is more than one sandbox may have", Hint: "use fewer"},
 
 	// What runs.
 	{ID: "IMAGE", Class: Never, ByValue: true, Service: "image", Reason: "is not an image this sandbox may run", Hint: "name a repository and a tag, such as postgres:16"},
@@ -187,6 +184,7 @@ var rules = []Rule{
 
 	// Volumes, secrets and configs.
 	{ID: "VOL-NAME", Class: Rewrite, Project: "volumes.*.name", Reason: "would share data with other copies"},
+	{ID: "VOL-BIND", Class: Rewrite, Reason: "is bound where it is used: as a volume, the host would resolve its path"},
 	{ID: "VOL-EXTERNAL", Class: Never, Project: "volumes.*.external.**", Reason: "is a volume outside the sandbox", Hint: "remove external; the sandbox gets a volume of its own, empty at first"},
 	{ID: "VOL-DRIVER", Class: Never, ByValue: true, Project: "volumes.*.driver", Reason: "is a plugin of the host", Hint: "remove it, or write local"},
 	{ID: "VOL-DRIVER-OPTS", Class: Never, ByValue: true, Project: "volumes.*.driver_opts.**", Reason: "mounts something of the host", Hint: "remove it; a directory of the repository is bound with ./DIR:/PATH"},

@@ -89,21 +89,38 @@ func parseYAML(text []byte) (*yaml.Node, error) {
 	return doc, nil
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+)(, column \d+)?: `)
+var (
+	yamlLine     = regexp.MustCompile(`line (\d+)(?:, column \d+)?: `)
+	yamlPosition = regexp.MustCompile(`( at )?(?:line \d+(?:, column \d+)?|<unknown position>)(: |$)`)
+)
 
-// lineOf finds the line in the library's message.
+// lineOf finds the line in the library's message. It counts from 0 where it
+// parses and from 1 where it scans; an open quote is found where it begins.
 func lineOf(err error) int {
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		n, _ := strconv.Atoi(m[1])
-		return n
+	text := err.Error()
+	found := yamlLine.FindAllStringSubmatch(text, -1)
+	if len(found) == 0 {
+		return 0
 	}
-	return 0
+	at := found[len(found)-1]
+	if strings.Contains(text, "quoted scalar") {
+		at = found[0]
+	}
+	n, _ := strconv.Atoi(at[1])
+	if strings.Contains(text, "while parsing") {
+		n++
+	}
+	return n
 }
 
-// message is the library's message without its name and line.
+// message is the library's message without its name and positions.
 func message(err error) string {
-	text := yamlLine.ReplaceAllString(err.Error(), "")
-	text = strings.TrimPrefix(text, "go-yaml: ")
+	text := yamlPosition.ReplaceAllStringFunc(err.Error(), func(position string) string {
+		if strings.HasPrefix(position, " at ") {
+			return ": "
+		}
+		return ""
+	})
 	return strings.TrimSpace(strings.TrimPrefix(text, "yaml: "))
 }
 
@@ -157,6 +174,13 @@ func (s *shape) measure(n *yaml.Node, at attr) (*extent, error) {
 		return known, nil
 	}
 	e := &extent{nodes: 1, depth: 1, open: true}
+	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
+	switch n.ShortTag() {
+	case "!!null":
+		n.Value = "null" // an empty one is written as an empty text
+	case "!!str":
+		n.Style = yaml.DoubleQuotedStyle // blocks are not always read back
+	}
 	s.seen[n] = e
 	if s.nodes++; s.nodes > maxNodes {
 		s.deny("YAML-BOMB", n, at, fmt.Sprintf("has more than %d values", maxNodes), "move data into files that are mounted")
@@ -172,6 +196,7 @@ func (s *shape) measure(n *yaml.Node, at attr) (*extent, error) {
 	}
 	for i, child := range n.Content {
 		if n.Kind == yaml.MappingNode && i%2 == 0 {
+			child.HeadComment, child.LineComment, child.FootComment = "", "", ""
 			s.checkTag(child, at)
 			continue
 		}
@@ -204,8 +229,8 @@ func (s *shape) checkKeys(n *yaml.Node, at attr) {
 	lines := map[string]int{}
 	for i := 0; i < len(n.Content); i += 2 {
 		key := n.Content[i]
-		if key.Kind != yaml.ScalarNode {
-			s.deny("LOAD", key, at, "has a key that is no plain text", "write keys as text")
+		if key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" && key.ShortTag() != "!!merge" {
+			s.deny("LOAD", key, at, fmt.Sprintf("has the key %q, which is no text", key.Value), "put quotes around it")
 			continue
 		}
 		if line, twice := lines[key.Value]; twice {
@@ -215,97 +240,36 @@ func (s *shape) checkKeys(n *yaml.Node, at attr) {
 	}
 }
 
-// target is what an alias names, or the node itself.
-func target(n *yaml.Node) *yaml.Node {
-	if n != nil && n.Kind == yaml.AliasNode {
-		return n.Alias
+// text writes the nodes for compose-go to read, and makes sure that it reads
+// these nodes.
+func (s *source) text() ([]byte, error) {
+	text, err := yaml.Marshal(s.root)
+	if err != nil {
+		return nil, err
 	}
-	return n
-}
-
-// child is an entry of a mapping.
-type child struct {
-	key, value *yaml.Node
-}
-
-// children lists the entries of a mapping as they count: its own, then those
-// it merges, each key once.
-func children(n *yaml.Node) []child {
-	var all []child
-	seen := map[string]bool{}
-	collect(target(n), seen, &all)
-	return all
-}
-
-func collect(n *yaml.Node, seen map[string]bool, all *[]child) {
-	if n == nil || n.Kind != yaml.MappingNode {
-		return
+	again, err := parseYAML(text)
+	if err != nil {
+		return nil, err
 	}
-	var merged []*yaml.Node
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		switch {
-		case key.Value == "<<" && key.ShortTag() == "!!merge":
-			merged = append(merged, value)
-		case !seen[key.Value]:
-			seen[key.Value] = true
-			*all = append(*all, child{key, value})
+	if len(again.Content) != 1 || !alike(s.root, again.Content[0]) {
+		return nil, errors.New("does not survive being written")
+	}
+	return text, nil
+}
+
+// alike reports whether two trees of nodes hold the same values.
+func alike(a, b *yaml.Node) bool {
+	if a.Kind != b.Kind || a.ShortTag() != b.ShortTag() || a.Anchor != b.Anchor || len(a.Content) != len(b.Content) {
+		return false
+	}
+	if a.Kind != yaml.MappingNode && a.Kind != yaml.SequenceNode && a.ShortTag() != "!!null" && a.Value != b.Value {
+		return false
+	}
+	for i := range a.Content {
+		if !alike(a.Content[i], b.Content[i]) {
+			return false
 		}
 	}
-	for _, m := range merged {
-		if m = target(m); m.Kind == yaml.SequenceNode {
-			for _, item := range m.Content {
-				collect(target(item), seen, all)
-			}
-			continue
-		}
-		collect(m, seen, all)
-	}
+	return true
 }
 
-// get finds the entry of a key; both nodes are nil if there is none.
-func get(n *yaml.Node, key string) child {
-	for _, c := range children(n) {
-		if c.key.Value == key {
-			return c
-		}
-	}
-	return child{}
-}
-
-// set gives a mapping an entry of its own, before whatever it merges.
-func set(n *yaml.Node, key string, value *yaml.Node) {
-	n = target(n)
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			n.Content[i+1] = value
-			return
-		}
-	}
-	n.Content = append(n.Content, text(key, value.Line), value)
-}
-
-// remove takes a key out of a mapping, also where it was merged in.
-func remove(n *yaml.Node, key string) {
-	n = target(n)
-	kept := []*yaml.Node{}
-	for _, c := range children(n) {
-		if c.key.Value != key {
-			kept = append(kept, c.key, c.value)
-		}
-	}
-	n.Content = kept
-}
-
-// text is a string node.
-func text(s string, line int) *yaml.Node {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Value: s, Line: line}
-}
-
-func list(line int, items ...*yaml.Node) *yaml.Node {
-	return &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: items, Line: line}
-}
-
-func mapping(line int, pairs ...*yaml.Node) *yaml.Node {
-	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: pairs, Line: line}
-}

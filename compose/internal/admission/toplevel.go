@@ -143,13 +143,26 @@ func (j *judge) topVolume(at attr, key string, v types.VolumeConfig) {
 	if len(v.Labels) > 0 {
 		j.rewrite("LABELS", at.at("labels"), "")
 	}
-	if len(v.DriverOpts) > 0 {
-		options, ok := j.tmpfsVolume(v.DriverOpts)
-		if !ok {
-			j.deny("VOL-DRIVER-OPTS", at.at("driver_opts"), "")
-		}
-		out.DriverOpts = options
+	if len(v.DriverOpts) == 0 {
+		return
 	}
+	if dir, ok := boundDirectory(v.DriverOpts); ok && j.paths.find(dir).inside {
+		j.rewrite("VOL-BIND", at.at("driver_opts"), "")
+		j.bound[key] = dir
+		delete(j.result.volumes, key)
+		return
+	}
+	options, ok := j.tmpfsVolume(v.DriverOpts)
+	if !ok {
+		j.deny("VOL-DRIVER-OPTS", at.at("driver_opts"), "")
+	}
+	out.DriverOpts = options
+}
+
+// boundDirectory recognises the volume that is a bind mount by another name.
+func boundDirectory(options map[string]string) (string, bool) {
+	kind, dir := options["type"], options["device"]
+	return dir, len(options) <= 3 && (kind == "" || kind == "none" || kind == "bind") && dir != "" && options["o"] == "bind"
 }
 
 // tmpfsVolume rewrites the only driver options that mount nothing of the

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -231,18 +232,20 @@ func breaking(t *testing.T, text string) *engine.Client {
 
 func TestErrorsCarryTheEnginesWords(t *testing.T) {
 	f := start(t, map[string]http.HandlerFunc{
-		"/containers/gone/json":    func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404, "No such container: gone") },
-		"/containers/busy/json":    func(w http.ResponseWriter, _ *http.Request) { refuse(w, 409, "is being removed") },
-		"/containers/plain/json":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "proxy says no", 502) },
-		"/containers/silent/json":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"/containers/gone/json": func(w http.ResponseWriter, _ *http.Request) {
+			refuse(w, http.StatusNotFound, "No such container: gone")
+		},
+		"/containers/busy/json":    func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusConflict, "is being removed") },
+		"/containers/plain/json":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "proxy says no", http.StatusBadGateway) },
+		"/containers/silent/json":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
 		"/containers/strange/json": says("<html>"),
 	})
 	c := f.client(t, engine.Limits{})
 	for name, want := range map[string]*engine.Error{
-		"gone":   {StatusCode: 404, Message: "No such container: gone"},
-		"busy":   {StatusCode: 409, Message: "is being removed"},
-		"plain":  {StatusCode: 502, Message: "proxy says no"},
-		"silent": {StatusCode: 500, Message: "Internal Server Error"},
+		"gone":   {StatusCode: http.StatusNotFound, Message: "No such container: gone"},
+		"busy":   {StatusCode: http.StatusConflict, Message: "is being removed"},
+		"plain":  {StatusCode: http.StatusBadGateway, Message: "proxy says no"},
+		"silent": {StatusCode: http.StatusInternalServerError, Message: "Internal Server Error"},
 	} {
 		_, err := c.InspectContainer(t.Context(), name)
 		got, ok := errors.AsType[*engine.Error](err)
@@ -277,8 +280,10 @@ func TestObjectsAreAllOrNothing(t *testing.T) {
 		t.Fatalf("%v %v", found, err)
 	}
 	failures := map[string]http.HandlerFunc{
-		"refused":    func(w http.ResponseWriter, _ *http.Request) { refuse(w, 500, "database is locked") },
-		"not found":  func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404, "page not found") },
+		"refused": func(w http.ResponseWriter, _ *http.Request) {
+			refuse(w, http.StatusInternalServerError, "database is locked")
+		},
+		"not found":  func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "page not found") },
 		"broken off": func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "["); panic(http.ErrAbortHandler) },
 		"half JSON":  says(`[{"Id":"c`),
 		"empty":      says(""),
@@ -424,6 +429,26 @@ func TestCallsDoNotWaitForTheirConnectionToClose(t *testing.T) {
 	}
 }
 
+func TestNothingRunsAfterClose(t *testing.T) {
+	answers := execing(piece(1, "output"))
+	answers["/info"] = says("{}")
+	f := start(t, answers)
+	before := runtime.NumGoroutine()
+	c := f.client(t, engine.Limits{})
+	for range 10 {
+		if _, err := c.Info(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		process, err := c.Exec(t.Context(), "c1", "command")
+		if err != nil {
+			t.Fatal(err)
+		}
+		process.Close()
+	}
+	c.Close()
+	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
+}
+
 func TestDeadKeptConnectionIsNotNoticed(t *testing.T) {
 	f := start(t, map[string]http.HandlerFunc{
 		"/info":       says(`{"NCPU":2}`),
@@ -553,7 +578,7 @@ func TestExecOutputThatIsNotWhole(t *testing.T) {
 
 func TestExecThatIsRefused(t *testing.T) {
 	answers := execing("")
-	answers["/exec/e1/start"] = func(w http.ResponseWriter, _ *http.Request) { refuse(w, 409, "container c1 is paused") }
+	answers["/exec/e1/start"] = func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusConflict, "container c1 is paused") }
 	f := start(t, answers)
 	_, err := f.client(t, engine.Limits{Idle: 1}).Exec(t.Context(), "c1", "command")
 	if !engine.IsConflict(err) || !strings.Contains(err.Error(), "is paused") {

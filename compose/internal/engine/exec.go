@@ -16,7 +16,8 @@ const maxStderr = 4 << 10
 // Exec is a process in a running container: Read is its standard output and Write its standard input. Read and Write
 // may be called at the same time, and Close and Stderr at any time.
 //
-// Closing does not end the process, which only sees the end of its input.
+// Closing does not end the process, which only sees the end of its input. What was written and not yet read by the
+// process may be lost then (measured on 20.10), but not by CloseWrite.
 type Exec struct {
 	client *Client
 	id     string

@@ -24,6 +24,14 @@ type ContainerDetails struct {
 	NetworkMode   string              // "none", "host", "container:<id>" or a network's name or id
 	Networks      map[string]Endpoint // by the network's name
 	Ports         []Port              // published ones, of a running container
+	Limits        Limited
+}
+
+// Limited is what a container may use; 0 is no limit.
+type Limited struct {
+	Memory int64   // bytes
+	CPUs   float64 // processors
+	PIDs   int64   // threads at once
 }
 
 // State is what a container is doing or did last.
@@ -94,6 +102,9 @@ type inspection struct {
 	HostConfig   struct {
 		NetworkMode   string
 		RestartPolicy RestartPolicy
+		Memory        int64
+		NanoCPUs      int64 `json:"NanoCpus"`
+		PidsLimit     *int64
 	}
 	NetworkSettings struct {
 		Networks map[string]endpoint
@@ -107,6 +118,10 @@ func (i inspection) details() ContainerDetails {
 		Labels: i.Config.Labels, TTY: i.Config.Tty, State: i.State.State, RestartCount: i.RestartCount,
 		RestartPolicy: i.HostConfig.RestartPolicy, NetworkMode: i.HostConfig.NetworkMode,
 		Networks: endpoints(i.NetworkSettings.Networks),
+	}
+	d.Limits = Limited{Memory: i.HostConfig.Memory, CPUs: float64(i.HostConfig.NanoCPUs) / 1e9}
+	if pids := i.HostConfig.PidsLimit; pids != nil {
+		d.Limits.PIDs = max(0, *pids)
 	}
 	// Engines write "none" for a check that was switched off.
 	if h := i.State.Health; h != nil && h.Status != "none" {

@@ -14,17 +14,17 @@ import (
 	"github.com/sand-boxer/sandboxer/compose/internal/relay/wire"
 )
 
-// linger is how long after Close the last written data may take to get on its way.
-const linger = 5 * time.Second
+// linger is how long after Close the relay may take to take the last written data.
+const linger = 10 * time.Second
 
 // conn is a connection through a relay. Two pipes stand between its user and the process, since pipes know deadlines
 // and the process's streams do not; each pipe is used in one direction.
 type conn struct {
 	process *engine.Exec
 	remote  net.Addr
-	reads   net.Conn // the user's end of the pipe from the process
-	writes  net.Conn // and of the pipe to it
-	sent    chan struct{}
+	reads   net.Conn      // the user's end of the pipe from the process
+	writes  net.Conn      // and of the pipe to it
+	taken   chan struct{} // closed when the relay has all data, or is gone
 	closing sync.Once
 
 	mu       sync.Mutex
@@ -33,7 +33,7 @@ type conn struct {
 }
 
 func newConn(process *engine.Exec, remote netip.AddrPort) *conn {
-	c := &conn{process: process, remote: net.TCPAddrFromAddrPort(remote), sent: make(chan struct{})}
+	c := &conn{process: process, remote: net.TCPAddrFromAddrPort(remote), taken: make(chan struct{})}
 	var received, toSend net.Conn
 	c.reads, received = net.Pipe()
 	c.writes, toSend = net.Pipe()
@@ -42,22 +42,24 @@ func newConn(process *engine.Exec, remote netip.AddrPort) *conn {
 	return c
 }
 
-// receive passes on the process's output, up to its end or the user's Close.
+// receive passes on the process's output, up to the peer's end.
 func (c *conn) receive(received, toSend net.Conn) {
-	defer received.Close()
+	done := sync.OnceFunc(func() { close(c.taken) })
+	defer done()
 	defer toSend.Close()
+	defer received.Close()
 	buffer := make([]byte, wire.MaxPayload)
 	for ended := false; ; {
 		kind, payload, err := readFrame(c.process, buffer)
 		switch {
 		case err != nil:
 		case kind == wire.Data && !ended:
-			if _, err := received.Write(payload); err != nil {
-				return // closed by the user
-			}
+			received.Write(payload) // fails after Close, and what else comes is of interest yet
 		case kind == wire.End:
 			ended = true
 			received.Close()
+		case kind == wire.Taken:
+			done()
 		case kind == wire.Failed:
 			err = reason(string(payload))
 		default:
@@ -72,7 +74,6 @@ func (c *conn) receive(received, toSend net.Conn) {
 
 // send passes on what the user writes, up to the user's CloseWrite or Close.
 func (c *conn) send(toSend net.Conn) {
-	defer close(c.sent)
 	defer toSend.Close()
 	frame := make([]byte, wire.HeaderSize+wire.MaxPayload)
 	for {
@@ -147,14 +148,14 @@ func (c *conn) opError(op string, err error) error {
 // CloseWrite lets the peer see the end; reading goes on.
 func (c *conn) CloseWrite() error { return c.writes.Close() }
 
-// Close returns at once. What was written before still goes out.
+// Close returns at once. What was written before still goes out, if the peer takes it within 10 s.
 func (c *conn) Close() error {
 	c.closing.Do(func() {
 		c.writes.Close()
 		c.reads.Close()
 		go func() {
 			select {
-			case <-c.sent:
+			case <-c.taken:
 			case <-time.After(linger):
 			}
 			c.process.Close()

@@ -40,10 +40,11 @@ func reason(text string) error {
 
 // Dial connects to an address in the network of a running relay container. It returns once the connection is made; the
 // context bounds only that, and it takes about as long as an exec by the engine. A connection that cannot be made is a
-// *[net.OpError] with one of the reasons above; without a relay to make it the error is the engine's.
+// *[net.OpError] with one of the reasons above; without a relay to make it the error is the engine's, as
+// [engine.IsNotFound] and [engine.IsConflict] tell, and [Ensure] mends it.
 //
 // The connection honours deadlines, whatever the engine's transport does, and has a CloseWrite method. Data written
-// before Close is still delivered. The peer's end is io.EOF only if all it sent has arrived; a connection that breaks,
+// before Close is still delivered, if the peer takes it within 10 s. The peer's end is io.EOF only if all it sent has arrived; a connection that breaks,
 // anywhere on the way, is an error. Its process ends with it; but if the peer takes nothing while more than fits on the
 // way, about 1 MB, was sent to it, then only when the peer takes that or is gone.
 func Dial(ctx context.Context, eng *engine.Client, container string, addr netip.AddrPort) (net.Conn, error) {

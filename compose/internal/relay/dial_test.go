@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -198,23 +199,28 @@ func (s *site) heard(t *testing.T) string {
 
 func TestCloseDeliversWhatWasWritten(t *testing.T) {
 	s := newSite(t)
-	conn := s.mustDial(t, 9003)
-	if _, err := conn.Write(make([]byte, 1<<20)); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if err := conn.Close(); err != nil {
-			t.Error(err)
+	for range 10 {
+		conn := s.mustDial(t, 9003)
+		if _, err := conn.Read(make([]byte, 1)); err != nil { // and leave the rest
+			t.Fatal(err)
 		}
-	}
-	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("read after close: %v", err)
-	}
-	if _, err := conn.Write(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("write after close: %v", err)
-	}
-	if got, want := s.heard(t), fmt.Sprint(1<<20, " <nil>"); got != want {
-		t.Errorf("the server heard %s, want %s", got, want)
+		if _, err := conn.Write(make([]byte, 300_000)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := conn.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("read after close: %v", err)
+		}
+		if _, err := conn.Write(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("write after close: %v", err)
+		}
+		if got, want := s.heard(t), "300000 <nil>"; got != want {
+			t.Errorf("the server heard %s, want %s", got, want)
+		}
 	}
 	s.awaitProcesses(t, 1)
 }
@@ -447,6 +453,28 @@ func (c *cuttable) cut() {
 	defer c.mu.Unlock()
 	for _, conn := range c.conns {
 		conn.Close()
+	}
+}
+
+func TestNoGoroutineOutlivesItsConnection(t *testing.T) {
+	s := newSite(t)
+	s.Close()
+	before := runtime.NumGoroutine()
+	for range 5 {
+		for _, port := range []uint16{8080, 9001, 9003, 9004} {
+			conn := s.mustDial(t, port)
+			if _, err := conn.Write([]byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+		}
+	}
+	s.Close()
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
+		}
 	}
 }
 

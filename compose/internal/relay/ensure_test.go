@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -312,6 +313,14 @@ func TestHoldEndsWhenAskedAndReapsOrphans(t *testing.T) {
 	}
 	s.awaitProcesses(t, 2) // the orphan lives on
 	s.awaitProcesses(t, 1)
+	lists, err := s.Exec(t.Context(), s.relay, "/t/program", "processes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lists.Close()
+	if text, err := io.ReadAll(lists); err != nil || !strings.Contains(string(text), "(relay) S") || strings.Contains(string(text), " Z") {
+		t.Errorf("processes: %s %v", text, err)
+	}
 
 	begin := time.Now()
 	if err := s.StopContainer(t.Context(), s.relay, 10*time.Second); err != nil {

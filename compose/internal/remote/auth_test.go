@@ -18,34 +18,6 @@ import (
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
-// startAgent runs an ssh-agent and returns its socket.
-func startAgent(t *testing.T, keys ...string) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "agent") // socket paths are short
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "s")
-	cmd := exec.Command("ssh-agent", "-D", "-a", socket)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		os.RemoveAll(dir)
-	})
-	eventually(t, "the agent listens", func() bool { _, err := os.Stat(socket); return err == nil })
-	for _, key := range keys {
-		add := exec.Command("ssh-add", "-q", key)
-		add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
-		if out, err := add.CombinedOutput(); err != nil {
-			t.Fatalf("ssh-add: %v: %s", err, out)
-		}
-	}
-	return socket
-}
-
 // encrypt puts a passphrase on a key file, after which only an agent that has
 // it already can use it.
 func encrypt(t *testing.T, file string, format ...string) {
@@ -135,7 +107,7 @@ func TestKeysThatAreLetIn(t *testing.T) {
 		})
 		t.Run(kind+" in an agent", func(t *testing.T) {
 			key := sshtest.NewKey(t, kind)
-			login(t, key, startAgent(t, key))
+			login(t, key, sshtest.StartAgent(t, key))
 		})
 	}
 	t.Run("second of two files", func(t *testing.T) {
@@ -144,19 +116,19 @@ func TestKeysThatAreLetIn(t *testing.T) {
 	})
 	t.Run("encrypted file, key in the agent", func(t *testing.T) {
 		key := sshtest.NewKey(t, "ed25519")
-		agent := startAgent(t, sshtest.NewKey(t, "ed25519"), key)
+		agent := sshtest.StartAgent(t, sshtest.NewKey(t, "ed25519"), key)
 		encrypt(t, key)
 		login(t, key, agent, key)
 	})
 	t.Run("encrypted file of the old format", func(t *testing.T) {
 		key := sshtest.NewKey(t, "rsa")
-		agent := startAgent(t, key)
+		agent := sshtest.StartAgent(t, key)
 		encrypt(t, key, "-m", "PEM")
 		login(t, key, agent, key)
 	})
 	t.Run("public key file, key in the agent", func(t *testing.T) {
 		key := sshtest.NewKey(t, "ed25519")
-		login(t, key, startAgent(t, key), key+".pub")
+		login(t, key, sshtest.StartAgent(t, key), key+".pub")
 	})
 }
 
@@ -184,7 +156,7 @@ func TestKeysThatCannotBeUsed(t *testing.T) {
 
 	for name, cfg := range map[string]SSHConfig{
 		"encrypted, no agent":            {IdentityFiles: []string{encrypted}},
-		"encrypted, not in the agent":    {IdentityFiles: []string{encrypted}, AgentSocket: startAgent(t, elsewhere)},
+		"encrypted, not in the agent":    {IdentityFiles: []string{encrypted}, AgentSocket: sshtest.StartAgent(t, elsewhere)},
 		"encrypted, agent does not run":  {IdentityFiles: []string{encrypted}, AgentSocket: "/not/a/socket"},
 		"public key, not in the agent":   {IdentityFiles: []string{encrypted + ".pub"}},
 		"encrypted, beside a usable one": {IdentityFiles: []string{elsewhere, encrypted}},
@@ -223,7 +195,7 @@ func TestAgentWithTooManyKeys(t *testing.T) {
 		keys = append(keys, sshtest.NewKey(t, "ed25519"))
 	}
 	cfg := configFor(server)
-	cfg.IdentityFiles, cfg.AgentSocket = nil, startAgent(t, append(keys, server.IdentityFile)...)
+	cfg.IdentityFiles, cfg.AgentSocket = nil, sshtest.StartAgent(t, append(keys, server.IdentityFile)...)
 	_, err := open(t, cfg).Run(t.Context(), Command{})
 	var auth *AuthError
 	if !errors.As(err, &auth) || !strings.Contains(err.Error(), "oo many authentication failures") {

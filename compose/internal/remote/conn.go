@@ -75,7 +75,7 @@ func (c *conn) receive() {
 func (c *conn) send() {
 	io.Copy(c.stream, c.out)
 	c.out.Close()
-	c.stream.kill()
+	c.stream.CloseWrite()
 	select {
 	case <-c.closed:
 	case <-c.received:

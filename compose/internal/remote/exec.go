@@ -18,7 +18,7 @@ func dialExec(ctx context.Context, p process, cmd Command) (net.Conn, error) {
 		p.kill()
 		return nil, err
 	}
-	e := &execStream{process: p, complaint: &tail{limit: maxStderr}, complained: make(chan struct{})}
+	e := &execStream{process: p, complaint: &tail{limit: 4 << 10}, complained: make(chan struct{})}
 	out, errs := newFrame(nonce, &e.early), newFrame(nonce, e.complaint)
 	go func() {
 		io.Copy(errs, p.stderr())
@@ -30,12 +30,12 @@ func dialExec(ctx context.Context, p process, cmd Command) (net.Conn, error) {
 	case err := <-begun:
 		if err != nil {
 			defer p.kill()
-			return nil, explain(p, out, &errs.noise)
+			return nil, e.explain(out, &errs.noise)
 		}
 		return newConn(e, execAddr{}, execAddr{}), nil
 	case <-ctx.Done():
 		p.kill()
-		return nil, fmt.Errorf("start a script: %w", ended(ctx))
+		return nil, fmt.Errorf("%w: %w", ErrInterrupted, ended(ctx))
 	}
 }
 
@@ -49,9 +49,11 @@ type execStream struct {
 
 // begin sends the script and skips what the login shell says before it.
 func (e *execStream) begin(text io.Reader, out *frame) error {
-	if _, err := io.Copy(e.process, text); err != nil {
-		return err
-	}
+	sent := make(chan struct{})
+	go func() {
+		io.Copy(e.process, text) // why it failed is for the reader to find out
+		close(sent)
+	}()
 	buf := make([]byte, 4<<10)
 	for !out.begun {
 		n, err := e.process.Read(buf)
@@ -60,8 +62,18 @@ func (e *execStream) begin(text io.Reader, out *frame) error {
 			return err
 		}
 	}
+	<-sent
 	e.early.Write(out.held)
 	return nil
+}
+
+// explain says why the script did not begin.
+func (e *execStream) explain(out *frame, noise *tail) error {
+	select {
+	case <-e.complained:
+	case <-time.After(statusWait):
+	}
+	return explain(e.process, out, noise)
 }
 
 // Read returns an error in place of the end of a script that failed.

@@ -92,6 +92,18 @@ func testConnectionsCarryBytesBothWays(t *testing.T, h Host) {
 	}
 }
 
+func testOutputOfAnEndedScriptIsNotLost(t *testing.T, h Host) {
+	c, err := h.DialExec(t.Context(), Command{Script: "head -c 60000 /dev/zero"}) // fits into a pipe
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	time.Sleep(200 * time.Millisecond)
+	if got, err := io.ReadAll(c); len(got) != 60000 || err != nil {
+		t.Errorf("read %d of 60000 bytes, %v", len(got), err)
+	}
+}
+
 func testConnectionsAreNetConns(t *testing.T, h Host) {
 	received := make(chan string, 10)
 	silent := func(c net.Conn) {
@@ -143,19 +155,30 @@ func testConnectionsAreNetConns(t *testing.T, h Host) {
 	}
 }
 
-func testWriteDeadline(t *testing.T, h Host) {
-	deaf := func(c net.Conn) { <-t.Context().Done(); c.Close() }
-	for name, dial := range dialers(t, h, deaf) {
+func testWhatWasWrittenArrivesAfterClose(t *testing.T, h Host) {
+	listen, received := make(chan struct{}), make(chan int64, 1)
+	late := func(c net.Conn) {
+		<-listen
+		n, _ := io.Copy(io.Discard, c)
+		received <- n
+		c.Close()
+	}
+	for name, dial := range dialers(t, h, late) {
 		c, err := dial()
 		if err != nil {
 			t.Fatal(err)
 		}
+		// Write until everything on the way is full.
 		c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
-		_, err = io.Copy(c, neverEnding{})
+		written, err := io.Copy(c, neverEnding{})
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: write deadline: %v", name, err)
 		}
 		c.Close()
+		listen <- struct{}{}
+		if got := <-received; got != written {
+			t.Errorf("%s: %d of %d bytes arrived", name, got, written)
+		}
 	}
 }
 
@@ -271,13 +294,13 @@ func testNothingListens(t *testing.T, h Host) {
 }
 
 func testDialExecOfAScriptThatFails(t *testing.T, h Host) {
-	c, err := h.DialExec(t.Context(), Command{Script: "printf early; echo no such engine >&2; exit 3"})
+	c, err := h.DialExec(t.Context(), Command{Script: "printf early; yes | head -n 20000 >&2; echo no such engine >&2; exit 3"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	got, err := io.ReadAll(c)
-	if string(got) != "early" || err == nil || !strings.Contains(err.Error(), "status 3: no such engine") {
+	if string(got) != "early" || err == nil || !strings.Contains(err.Error(), "status 3: ") || !strings.HasSuffix(err.Error(), "no such engine") {
 		t.Errorf("read %q, %v; want what the script said", got, err)
 	}
 	if _, err := h.DialExec(t.Context(), Command{Script: "\x00"}); err == nil {

@@ -91,18 +91,27 @@ func defaultKnownHosts() []string {
 // what it shows instead; certificates only where an authority is known.
 func (t *trust) algorithms() []string {
 	supported := ssh.SupportedAlgorithms().HostKeys
-	var wanted []string
-	if t.db != nil {
-		wanted = t.db.HostKeyAlgorithms(t.address)
+	slices.Reverse(supported) // the best come last
+	var certs, plain []string
+	for _, name := range supported {
+		if strings.Contains(name, "-cert-v01@") {
+			certs = append(certs, name)
+		} else {
+			plain = append(plain, name)
+		}
 	}
+	var wanted []string
 	for _, p := range t.pins {
 		wanted = append(wanted, algorithmsOf(p.kind)...)
 	}
-	for _, name := range slices.Backward(supported) { // which ends with the best
-		if !strings.Contains(name, "-cert-v01@") {
-			wanted = append(wanted, name)
+	if t.db != nil {
+		// An authority may sign keys of other kinds than its own.
+		if slices.ContainsFunc(t.db.HostKeys(t.address), func(k knownhosts.PublicKey) bool { return k.Cert }) {
+			wanted = certs
 		}
+		wanted = append(wanted, t.db.HostKeyAlgorithms(t.address)...)
 	}
+	wanted = append(wanted, plain...)
 	var offered []string
 	for _, name := range wanted {
 		if slices.Contains(supported, name) && !slices.Contains(offered, name) && !slices.Contains(t.seen, name) {
@@ -136,7 +145,9 @@ func (t *trust) next(err error) error {
 		shown.Presented = t.shown.Presented + ", " + shown.Presented
 	}
 	t.shown = shown
-	if t.seen = append(t.seen, algorithmsOf(kind)...); len(t.algorithms()) == 0 {
+	before := len(t.algorithms())
+	t.seen = append(t.seen, algorithmsOf(kind)...)
+	if left := len(t.algorithms()); left == 0 || left == before {
 		return shown
 	}
 	if slices.ContainsFunc(t.pins, func(p pin) bool { return p.kind == "" }) {

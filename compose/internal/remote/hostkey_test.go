@@ -92,6 +92,14 @@ func TestTrustedHostKeys(t *testing.T) {
 			mustRun(t, open(t, cfg), Command{Script: ":"})
 		})
 	}
+	t.Run("an authority of another kind than the key it signed", func(t *testing.T) {
+		server := sshtest.Start(t, sshtest.Options{
+			Home: t.TempDir(), HostCA: true, Config: []string{"HostKeyAlgorithms rsa-sha2-512-cert-v01@openssh.com,ssh-ed25519"},
+		})
+		cfg := configFor(server)
+		cfg.KnownHosts = []string{knownHosts(t, "@cert-authority "+sshtest.KnownHostsName(server.Addr)+" "+server.CAKey)}
+		mustRun(t, open(t, cfg), Command{Script: ":"})
+	})
 	t.Run("two files", func(t *testing.T) {
 		cfg := configFor(server)
 		cfg.KnownHosts = []string{knownHosts(t, "other.example "+rsa), knownHosts(t, name+" "+ecdsa)}
@@ -134,6 +142,7 @@ func TestUntrustedHostKeys(t *testing.T) {
 		{name: "revoked", known: []string{name + " " + ed25519, "@revoked * " + ed25519}, kind: HostKeyRevoked, shown: []string{ed25519}, line: 2},
 		{name: "another authority", known: []string{"@cert-authority " + name + " " + other}, kind: HostKeyChanged, shown: []string{server.CAKey}, expected: []string{other}, line: 1},
 		{name: "revoked authority", known: []string{"@cert-authority " + name + " " + server.CAKey, "@revoked * " + server.CAKey}, kind: HostKeyRevoked, shown: []string{server.CAKey}, line: 2},
+		{name: "certificate for a revoked key", known: []string{"@cert-authority " + name + " " + server.CAKey, "@revoked * " + ed25519}, kind: HostKeyRevoked, shown: []string{ed25519}, line: 2},
 		{name: "certificate for another name", address: "localhost:" + port, known: []string{"@cert-authority * " + server.CAKey}, kind: HostKeyInvalid, shown: []string{server.CAKey}},
 		{name: "pinned fingerprint differs", pins: []string{fingerprint(t, other)}, kind: HostKeyChanged, shown: []string{ed25519, ecdsa, rsa}, expected: []string{other}},
 		{name: "pinned key differs", pins: []string{other}, kind: HostKeyChanged, shown: []string{ed25519}, expected: []string{other}},
@@ -236,27 +245,33 @@ func TestHostKeyConfiguration(t *testing.T) {
 
 func TestOnlyModernAlgorithms(t *testing.T) {
 	t.Parallel()
-	h := &sshHost{cfg: SSHConfig{Address: "host:22"}, pins: []pin{{kind: ssh.KeyAlgoRSA}}}
-	hostKey, err := h.trust()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := h.clientConfig(hostKey.algorithms(), &keyring{})
-	for what, names := range map[string][]string{
-		"key exchanges": cfg.KeyExchanges, "ciphers": cfg.Ciphers, "MACs": cfg.MACs, "host keys": cfg.HostKeyAlgorithms,
+	rsa := publicKeyOf(t, sshtest.NewKey(t, "rsa"))
+	file := knownHosts(t, "host "+rsa, "@cert-authority host "+rsa)
+	for _, h := range []*sshHost{
+		{cfg: SSHConfig{Address: "host:22"}, pins: []pin{{kind: ssh.KeyAlgoRSA}}},
+		{cfg: SSHConfig{Address: "host:22", KnownHosts: []string{file}}},
 	} {
-		if len(names) == 0 {
-			t.Errorf("no %s: the package would offer its own", what)
+		hostKey, err := h.trust()
+		if err != nil {
+			t.Fatal(err)
 		}
-		for _, name := range names {
-			if strings.Contains(name, "sha1") || strings.Contains(name, "cbc") || name == ssh.KeyAlgoRSA || strings.HasPrefix(name, "ssh-dss") {
-				t.Errorf("%s offer %s", what, name)
+		cfg := h.clientConfig(hostKey.algorithms(), &keyring{})
+		for what, names := range map[string][]string{
+			"key exchanges": cfg.KeyExchanges, "ciphers": cfg.Ciphers, "MACs": cfg.MACs, "host keys": cfg.HostKeyAlgorithms,
+		} {
+			if len(names) == 0 {
+				t.Errorf("no %s: the package would offer its own", what)
+			}
+			for _, name := range names {
+				if strings.Contains(name, "sha1") || strings.Contains(name, "cbc") || strings.HasPrefix(name, "ssh-rsa") || strings.HasPrefix(name, "ssh-dss") {
+					t.Errorf("%s offer %s", what, name)
+				}
 			}
 		}
 	}
 
 	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir(), Config: []string{"MACs hmac-sha1", "Ciphers aes128-ctr"}})
-	_, err = connect(t, server).Run(t.Context(), Command{})
+	_, err := connect(t, server).Run(t.Context(), Command{})
 	if err == nil || Temporary(err) || !strings.Contains(err.Error(), "hmac-sha1") {
 		t.Errorf("a server with SHA-1 only: %v", err)
 	}

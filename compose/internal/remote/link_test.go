@@ -139,7 +139,7 @@ func TestLinkCutAtAnyByteIsNeverTakenForSuccess(t *testing.T) {
 	t.Parallel()
 	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir()})
 	data := bytes.Repeat([]byte("0123456789abcdef"), 16<<10)
-	cuts := []int64{1, 100, 500, 1000, 2000, 3000, 5000, 100_000, 250_000}
+	cuts := []int64{1, 500, 1500, 3000, 100_000, 250_000}
 	for _, direction := range []sshtest.Direction{sshtest.ToServer, sshtest.ToClient} {
 		for _, n := range cuts {
 			h, proxy := through(t, server, SSHConfig{})

@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -62,7 +63,7 @@ func (p *pool) get(ctx context.Context) (*link, error) {
 	case <-a.done:
 		return a.link, a.err
 	case <-ctx.Done():
-		return nil, ended(ctx)
+		return nil, fmt.Errorf("wait for the connection: %w", ended(ctx))
 	}
 }
 

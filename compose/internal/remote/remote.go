@@ -18,8 +18,9 @@ import (
 // A Host runs scripts and opens connections on one machine. Its methods may be
 // called concurrently.
 //
-// Every error that is about the machine, and not about a script or an address
-// on it, is one of the types and sentinels of this package.
+// A machine that cannot be used is an [*UnreachableError], [*HostKeyError],
+// [*AuthError] or [*ShellError], or else a matter of configuration that the
+// message explains; what is worth another try says [Temporary].
 type Host interface {
 	// Run executes a script with the machine's POSIX shell, in the directory /
 	// under umask 077, and returns when the script and what it printed have
@@ -40,8 +41,11 @@ type Host interface {
 	// DialExec runs a script as Run does and returns its standard input and
 	// output as a connection. Closing the connection, or its writing side,
 	// ends the script's input. A script that fails makes Read return what it
-	// wrote to standard error. The connection occupies a session of the
-	// machine; DialUnix and DialTCP do not.
+	// wrote to standard error. Stdin and Stdout of the Command are not used.
+	//
+	// Until it is closed the connection occupies a session of the machine, of
+	// which there may be only one: an idle one keeps Run waiting. Those of
+	// DialUnix and DialTCP do not.
 	DialExec(ctx context.Context, cmd Command) (net.Conn, error)
 
 	// DialUnix connects to a socket on the machine by its absolute path.
@@ -54,8 +58,9 @@ type Host interface {
 	// does not let us.
 	DialTCP(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 
-	// Close breaks off what is going on and ends all connections. It leaves
-	// nothing running on this side. Later calls fail with [net.ErrClosed].
+	// Close breaks off what is going on and, over SSH, ends all connections. It
+	// leaves nothing running on this side. Later calls fail with
+	// [net.ErrClosed].
 	Close() error
 }
 
@@ -77,7 +82,7 @@ type Command struct {
 
 	// Stdout receives what the script prints as it arrives, never after Run
 	// has returned. An error it returns ends the script and is returned by
-	// Run. Nil collects it in the Result. DialExec does not use it.
+	// Run. Nil collects it in the Result.
 	Stdout io.Writer
 }
 

@@ -113,10 +113,13 @@ func TestEveryLoginShell(t *testing.T) {
 		t.Run(filepath.Base(shell), func(t *testing.T) {
 			become(`exec ` + shell + ` "$@"`)
 			cmd.Stdin.(io.Seeker).Seek(0, io.SeekStart)
-			r, err := connect(t, server).Run(t.Context(), cmd)
+			h := connect(t, server)
+			r, err := h.Run(t.Context(), cmd)
 			if err != nil || r.ExitCode != 6 || string(r.Stdout) != want {
 				t.Errorf("exit %d, %d bytes, want 6, %d; error %v, stderr %q", r.ExitCode, len(r.Stdout), len(want), err, r.Stderr)
 			}
+			// A script whose caller is gone can be ended with all it started.
+			mustRun(t, h, Command{Script: "kill -0 -$$"})
 		})
 	}
 }

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -47,7 +48,7 @@ func (s *slots) acquire(ctx context.Context, lost <-chan struct{}) error {
 		case <-lost:
 			return errLost
 		case <-ctx.Done():
-			return ended(ctx)
+			return fmt.Errorf("wait for a free session: %w", ended(ctx))
 		}
 	}
 }

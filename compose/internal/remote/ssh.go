@@ -192,11 +192,11 @@ func (h *sshHost) begin(ctx context.Context, f func(*link) (*channel, error)) (*
 			return ch, err
 		}
 		last = err
-		select {
-		case <-l.lost: // or the pool would give it out again
+		select { // or the pool would give the same link out again
+		case <-l.lost:
 			last = l.err
-		case <-ctx.Done():
-			return nil, ended(ctx)
+		case <-time.After(time.Second):
+			l.end(err)
 		}
 	}
 	return nil, &UnreachableError{Address: h.cfg.Address, Err: last}

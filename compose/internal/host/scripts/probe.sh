@@ -28,11 +28,8 @@ if [ -z "${socket:-}" ]; then
 	done
 fi
 fact socket "$socket"
-if [ ! -S "$socket" ]; then
-	fact socket_state absent
-elif [ ! -w "$socket" ]; then
-	fact socket_state refused
-fi
+[ -S "$socket" ] || fact socket_state absent
+[ -w "$socket" ] || fact socket_state refused
 fact compose "$(docker compose version --short 2>/dev/null)"
 if docker compose --help 2>/dev/null | grep -q -e '--progress'; then fact compose_progress yes; fi
 if [ -n "$(ls "$root/sb")" ] && ! alive "$root/slots/reaper.pid"; then

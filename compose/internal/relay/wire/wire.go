@@ -1,8 +1,9 @@
 // Package wire is the language between a client and the relay program, spoken over the program's standard streams.
 //
 // Each side sends frames: a header of four bytes, the kind and a length of 24 bits with the most significant first, and
-// that many bytes. Streams alone would not do: the end of one cannot tell a connection that was closed for writing from
-// a client or relay that is gone, and the engine does not pass on the end of the output before that of the process.
+// that many bytes. Streams alone would not do. The end of one cannot tell a connection that was closed for writing from
+// a client or relay that is gone; the engine does not pass on the end of the output before that of the process; and it
+// loses input that is still on its way when a client goes.
 package wire
 
 // Version changes with the language.
@@ -18,6 +19,7 @@ const (
 	Data   Kind = 2 // bytes of the connection
 	End    Kind = 3 // the sender sends no more data
 	Failed Kind = 4 // from the relay, last: the connection could not be made, or broke, for this reason
+	Taken  Kind = 5 // from the relay: all up to the client's End was taken; before, the client must not go
 )
 
 const (
@@ -36,5 +38,5 @@ func PutHeader(b []byte, kind Kind, n int) {
 func ParseHeader(b []byte) (kind Kind, n int, ok bool) {
 	kind = Kind(b[0])
 	n = int(b[1])<<16 | int(b[2])<<8 | int(b[3])
-	return kind, n, Open <= kind && kind <= Failed && n <= MaxPayload
+	return kind, n, Open <= kind && kind <= Taken && n <= MaxPayload
 }

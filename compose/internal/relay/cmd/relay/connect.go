@@ -106,6 +106,7 @@ func (l *link) toPeer() {
 		case wire.End:
 			l.ended.Store(true)
 			syscall.Shutdown(l.socket, syscall.SHUT_WR)
+			l.send(wire.Taken, nil)
 			go l.untilGone()
 			return
 		default:

@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -23,7 +25,10 @@ func main() {
 		}
 		return
 	case "linger":
-		time.Sleep(time.Second)
+		time.Sleep(500 * time.Millisecond)
+		return
+	case "processes":
+		processes()
 		return
 	}
 	go listen(":9001", echo)
@@ -59,6 +64,20 @@ func main() {
 		os.Exit(1)
 	})
 	log.Fatal(http.ListenAndServe(":8080", nil))
+}
+
+// processes prints each process's name and state.
+func processes() {
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, file := range files {
+		stat, err := os.ReadFile(file)
+		if fields := strings.Fields(string(stat)); err == nil {
+			fmt.Println(fields[1], fields[2])
+		}
+	}
 }
 
 func listen(address string, serve func(*net.TCPConn)) {

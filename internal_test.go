@@ -1,8 +1,11 @@
 package sandboxer
 
 import (
+	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -30,6 +33,12 @@ func TestRunningChildIsAliveUntilItEnds(t *testing.T) {
 		t.Errorf("the running child %+v is taken for gone", p)
 	}
 	_ = stdin.Close()
+	// a zombie does no work; other systems do not tell
+	for limit := time.Now().Add(10 * time.Second); runtime.GOOS == "linux" && !p.gone(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("the child has ended, unwaited for, and is taken for alive")
+		}
+	}
 	_ = child.Wait()
 	if !p.gone() {
 		t.Errorf("the child %+v has ended and is taken for alive", p)
@@ -98,5 +107,20 @@ func TestIDsAreOfOneForm(t *testing.T) {
 		if ValidID(id) {
 			t.Errorf("%q is taken for an id", id)
 		}
+	}
+}
+
+func TestRecordsChangeOnlyAlongTheTable(t *testing.T) {
+	c := &Client{store: NewMemoryStore(), log: slog.New(slog.DiscardHandler)}
+	r := &Record{Sandbox: Sandbox{ID: newID(), State: StateLost}, Seq: 1}
+	if err := c.store.Create(t.Context(), r, newEvent(&Record{Sandbox: r.Sandbox}, "", time.Time{}, c.now())); err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.edit(t.Context(), r.Sandbox.ID, set(StateDestroyed, ReasonVerified, ""))
+	if !errors.Is(err, ErrState) || got.Sandbox.State != StateLost {
+		t.Errorf("from lost to destroyed: %v, %s", err, got.Sandbox.State)
+	}
+	if stored, _ := c.store.Get(t.Context(), r.Sandbox.ID); stored.Sandbox.State != StateLost || stored.Seq != 1 {
+		t.Errorf("stored is %s at event %d", stored.Sandbox.State, stored.Seq)
 	}
 }

@@ -1,0 +1,354 @@
+package admission_test
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose/internal/admission"
+	"go.yaml.in/yaml/v4"
+)
+
+// accept checks a request that must pass and returns the plan, the admission
+// and the canonical file as the generic value it stands for.
+func accept(t *testing.T, req admission.Request) (*admission.Plan, sandboxer.Admission, map[string]any) {
+	t.Helper()
+	plan, a, err := admission.Check(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan == nil {
+		t.Fatalf("refused: %v", a.Violations)
+	}
+	text, err := plan.Render(placement(plan))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file map[string]any
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	return plan, a, file
+}
+
+// at follows a dotted path through the canonical file.
+func at(file any, path string) any {
+	for part := range strings.SplitSeq(path, "/") {
+		m, ok := file.(map[string]any)
+		if !ok {
+			return nil
+		}
+		file = m[part]
+	}
+	return file
+}
+
+const workdir, pinDir = "/var/lib/sandboxer/sb/" + id + "/src", "/var/lib/sandboxer/sb/" + id + "/pins"
+
+func rewrites(a sandboxer.Admission) []string {
+	var rules []string
+	for _, r := range a.Rewrites {
+		rules = append(rules, r.Rule)
+	}
+	slices.Sort(rules)
+	return slices.Compact(rules)
+}
+
+// honest is what real repositories have.
+var honest = map[string]struct {
+	tree memoryTree
+	env  map[string]string
+	want map[string]any // by path in the canonical file
+}{
+	"a build whose context is above the compose file": {
+		tree: memoryTree{"e2e/compose.yaml": "services: {a: {build: {context: .., dockerfile: build/Dockerfile}}}", "build/Dockerfile": "FROM scratch"},
+		want: map[string]any{"services/a/build/context": workdir, "services/a/build/dockerfile": "build/Dockerfile", "services/a/image": "sandboxer.local/" + id + "/a:g1"},
+	},
+	"a Dockerfile outside the context": {
+		tree: memoryTree{"compose.yaml": "services: {a: {build: {context: ./app, dockerfile: ../build/Dockerfile}}}", "app/x": "", "build/Dockerfile": "FROM scratch"},
+		want: map[string]any{"services/a/build/context": workdir + "/app", "services/a/build/dockerfile": "../build/Dockerfile"},
+	},
+	"a Dockerfile in the compose file": {
+		tree: memoryTree{"compose.yaml": "services: {a: {build: {context: ., dockerfile_inline: \"FROM scratch\\nENV A=$$B\\n\"}}}"},
+		want: map[string]any{"services/a/build/dockerfile": pinDir + "/0001-a.Dockerfile"},
+	},
+	"two services of one built image": {
+		tree: memoryTree{"compose.yaml": "services: {web: {build: ., image: 'shop'}, worker: {image: 'docker.io/library/shop:latest', command: work}}", "Dockerfile": "FROM scratch"},
+		want: map[string]any{"services/web/image": "sandboxer.local/" + id + "/web:g1", "services/worker/image": "sandboxer.local/" + id + "/web:g1", "services/worker/build": nil},
+	},
+	"env files, in order, below what the service sets": {
+		tree: memoryTree{
+			"compose.yaml": "services: {a: {image: alpine, env_file: [one.env, {path: two.env}, {path: gone.env, required: false}, {path: raw.env, format: raw}], environment: {C: own, N: }}}",
+			"one.env":      "A=1\nB=1\nC=1\n", "two.env": "B='two $A'\nD=\"${A}2\"\nexport E=e # comment\n", "raw.env": "# no\nR='a' $B # c\n",
+		},
+		want: map[string]any{"services/a/environment": map[string]any{"A": "1", "B": "two $$A", "C": "own", "D": "12", "E": "e", "R": "'a' $$B # c"}},
+	},
+	"inputs win over .env, and .env over defaults": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: 'alpine:${TAG:-1}', command: ['${A}', '${B-unset}', '${C:?needed}'], environment: [PASSED, GONE]}}", ".env": "TAG=2\nA=file\nPASSED=p\nDOCKER_TAG=x\n"},
+		env:  map[string]string{"A": "input", "C": "c"},
+		want: map[string]any{"services/a/image": "alpine:2", "services/a/command": []any{"input", "unset", "c"}, "services/a/environment": map[string]any{"PASSED": "p"}},
+	},
+	"extends a file that extends another": {
+		tree: memoryTree{
+			"compose.yaml":         "services: {a: {extends: {file: common/base.yml, service: web}, command: run}}",
+			"common/base.yml":      "services: {web: {extends: {file: deep/root.yml, service: root}, volumes: ['./conf:/conf:ro'], build: .}, unused: {extends: {file: gone.yml, service: x}}}",
+			"common/deep/root.yml": "services: {root: {env_file: root.env, working_dir: /srv}}",
+			"common/deep/root.env": "FROM_ROOT=1", "common/conf/x": "", "common/Dockerfile": "FROM scratch",
+		},
+		want: map[string]any{
+			"services/a/environment": map[string]any{"FROM_ROOT": "1"}, "services/a/working_dir": "/srv", "services/a/command": []any{"run"},
+			"services/a/build/context": workdir + "/common",
+			"services/a/volumes":       []any{map[string]any{"type": "bind", "source": workdir + "/common/conf", "target": "/conf", "read_only": true, "bind": map[string]any{"create_host_path": false}}},
+		},
+	},
+	"includes with their own directory and variables": {
+		tree: memoryTree{
+			"compose.yaml":         "include: [infra/db.yml, {path: [other/a.yml, other/b.yml], project_directory: proj, env_file: [vars.env]}]\nservices: {a: {image: alpine, depends_on: [db]}}",
+			"infra/db.yml":         "include: [more/cache.yml]\nservices: {db: {image: 'postgres:${V}', volumes: ['./init:/init:ro', 'data:/d']}}\nvolumes: {data: {}}",
+			"infra/.env":           "V=16\nQ=\"it's \\\\ \\\"quoted\\\" $$x\"\n",
+			"infra/init/x":         "",
+			"infra/more/cache.yml": "services: {cache: {image: 'redis:${W:-7}', environment: {Q: '${Q}', V: '${V}'}}}",
+			"other/a.yml":          "services: {o: {image: alpine, volumes: ['./d:/d']}}", "other/b.yml": "services: {o: {command: '${CMD}'}}",
+			"vars.env": "CMD=go\n", "proj/d/x": "",
+		},
+		want: map[string]any{
+			"services/db/image": "postgres:16", "services/cache/image": "redis:7",
+			"services/cache/environment": map[string]any{"Q": `it's \ "quoted" $$x`, "V": "16"},
+			"services/o/command":         []any{"go"},
+			"services/o/volumes":         []any{map[string]any{"type": "bind", "source": workdir + "/proj/d", "target": "/d", "bind": map[string]any{"create_host_path": false}}},
+		},
+	},
+	"anchors below x- keys, the obsolete version, null volumes": {
+		tree: memoryTree{"compose.yaml": "version: '3'\nx-a: &a {image: alpine, environment: &e {A: 1}}\nservices:\n  a: {<<: *a, environment: {<<: *e, B: yes}}\nvolumes: {unused: }\n"},
+		want: map[string]any{"services/a/environment": map[string]any{"A": "1", "B": "yes"}, "volumes": nil},
+	},
+	"secrets and configs of every kind": {
+		tree: memoryTree{
+			"compose.yaml": "services: {a: {image: alpine, secrets: [s, {source: e, target: /run/e}], configs: [c, {source: f, target: /etc/f}]}}\n" +
+				"secrets: {s: {file: ./s.txt}, e: {environment: TOKEN}}\nconfigs: {c: {content: 'a ${TOKEN} $$b'}, f: {file: dir/f.conf}}",
+			"s.txt": "secret", "dir/f.conf": "f",
+		},
+		env: map[string]string{"TOKEN": "t"},
+		want: map[string]any{
+			"secrets/e/file": pinDir + "/0001-e", "secrets/s/file": pinDir + "/0002-s.txt", "configs/c/file": pinDir + "/0003-c", "configs/f/file": pinDir + "/0004-f.conf",
+			"services/a/configs": []any{map[string]any{"source": "c"}, map[string]any{"source": "f", "target": "/etc/f"}},
+		},
+	},
+	"limits in both spellings, and none": {
+		tree: memoryTree{"compose.yaml": "services:\n  a: {image: x, cpus: 0.1, mem_limit: 64m, pids_limit: 10}\n  b: {image: x, deploy: {replicas: 2, resources: {limits: {cpus: '1.5', memory: 8G, pids: -1}, reservations: {memory: 32m}}, restart_policy: {condition: on-failure, max_attempts: 3}}}\n  c: {image: x}\n"},
+		want: map[string]any{
+			"services/a/cpus": 0.1, "services/a/mem_limit": 64 << 20, "services/a/memswap_limit": 64 << 20, "services/a/pids_limit": 10,
+			"services/b/cpus": 1.5, "services/b/mem_limit": 2 << 30, "services/b/pids_limit": 1024, "services/b/mem_reservation": 32 << 20, "services/b/scale": 2, "services/b/restart": "on-failure:3",
+			"services/c/cpus": 2, "services/c/mem_limit": 2 << 30, "services/c/restart": nil,
+		},
+	},
+	"several networks, aliases and a container name": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, container_name: the-a, networks: {front: {aliases: [www], priority: 5}, back: }}, b: {image: x, network_mode: 'service:a'}, c: {image: x, network_mode: none}, d: {image: x, network_mode: bridge}}\nnetworks: {front: {driver: bridge, driver_opts: {com.docker.network.driver.mtu: 1400}}, back: {internal: true}}"},
+		want: map[string]any{
+			"services/a/networks":     map[string]any{"front": map[string]any{"aliases": []any{"the-a", "www"}, "priority": 5}, "back": map[string]any{"aliases": []any{"the-a"}}},
+			"services/b/network_mode": "service:a", "services/b/dns": nil, "services/c/dns": nil, "services/d/networks": map[string]any{"default": map[string]any{}},
+			"networks/front/driver_opts": map[string]any{"com.docker.network.driver.mtu": "1400", "com.docker.network.bridge.inhibit_ipv4": "true"},
+		},
+	},
+	"a clock of the host and a directory as a volume": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, volumes: ['/etc/localtime:/etc/localtime:ro', 'dd:/d'], working_dir: /d}}\nvolumes: {dd: {driver: local, driver_opts: {type: none, o: bind, device: ./data}}}", "data/x": ""},
+		want: map[string]any{
+			"services/a/volumes": []any{map[string]any{"type": "bind", "source": workdir + "/data", "target": "/d", "bind": map[string]any{"create_host_path": false}}}, "volumes": nil,
+		},
+	},
+	"an inactive profile that asks for anything": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, depends_on: {debug: {condition: service_started, required: false}}}, debug: {image: x, profiles: [debug], privileged: true, pid: host, volumes: ['/:/h', 'v:/v'], networks: [n], provider: {type: x}}}\nvolumes: {v: {external: true}}\nnetworks: {n: {external: true}}"},
+		want: map[string]any{"services/debug": nil, "services/a/depends_on": nil, "volumes": nil},
+	},
+	"empty lists and explicit nothings": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, privileged: false, devices: [], cap_add: [], security_opt: [], entrypoint: [], command: '', init: false, use_api_socket: false, oom_kill_disable: no}}"},
+		want: map[string]any{"services/a/entrypoint": []any{}, "services/a/command": []any{}, "services/a/init": false},
+	},
+}
+
+// TestHonestFiles: they run as they are, and the host's compose is told what
+// plain compose would have understood.
+func TestHonestFiles(t *testing.T) {
+	for name, test := range honest {
+		t.Run(name, func(t *testing.T) {
+			req := request(test.tree)
+			req.Env = test.env
+			_, a, file := accept(t, req)
+			for _, path := range slices.Sorted(maps.Keys(test.want)) {
+				if diff := cmp.Diff(test.want[path], at(file, path)); diff != "" {
+					t.Errorf("%s: %s", path, diff)
+				}
+			}
+			if t.Failed() {
+				t.Log(rewrites(a))
+			}
+		})
+	}
+}
+
+func TestPlanSaysWhatRuns(t *testing.T) {
+	plan, _, _ := accept(t, request(memoryTree{"compose.yaml": `
+services:
+  web:
+    build: .
+    ports: ["8080:80", {target: 53, protocol: udp, name: dns}, "3000"]
+    healthcheck: {test: ["CMD", "true"]}
+    depends_on: {migrate: {condition: service_completed_successfully}, db: {condition: service_healthy}}
+    deploy: {replicas: 3}
+    networks: [default, back]
+  migrate: {image: "tool:1", network_mode: none}
+  db: {image: postgres:16, healthcheck: {disable: true}, networks: [back], volumes: ["data:/d"]}
+networks: {back: {internal: true}}
+volumes: {data: }
+`, "Dockerfile": "FROM scratch"}))
+	want := &admission.Plan{
+		Services: []admission.Service{
+			{Name: "db", Image: "postgres:16", Replicas: 1, Networks: []string{"back"}},
+			{Name: "migrate", Image: "tool:1", Replicas: 1, OneShot: true, NetworkMode: "none"},
+			{Name: "web", Built: true, Image: "sandboxer.local/" + id + "/web:g1", Replicas: 3, HasHealthcheck: true, Networks: []string{"back", "default"}, Ports: []admission.Port{
+				{Target: 80, Protocol: "tcp", Published: "8080"}, {Target: 53, Protocol: "udp", Name: "dns"}, {Target: 3000, Protocol: "tcp"},
+			}},
+		},
+		Networks: []admission.Network{{Key: "back", Internal: true, Containers: 4}, {Key: "default", Containers: 3}},
+		Volumes:  []string{"data"}, Images: []string{"postgres:16", "tool:1"}, Build: true,
+	}
+	got := *plan
+	if diff := cmp.Diff(want, &got, cmp.FilterPath(func(p cmp.Path) bool { return !exported(p) }, cmp.Ignore())); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func exported(p cmp.Path) bool {
+	f, ok := p.Last().(cmp.StructField)
+	return !ok || f.Name()[0] >= 'A' && f.Name()[0] <= 'Z'
+}
+
+// TestNestedBinds: whatever lies below a directory that a container may
+// write is mounted from elsewhere, whoever mounts it and in whatever order.
+func TestNestedBinds(t *testing.T) {
+	tree := memoryTree{"compose.yaml": `
+services:
+  a: {image: x, volumes: [".:/app"]}
+  b: {image: x, volumes: ["./conf:/conf", "./conf/deep:/deep:ro", "./new:/new"]}
+  c: {image: x, volumes: ["./conf:/c", "./run.sh:/run.sh:ro"]}
+`, "conf/deep/x": "", "run.sh": "#!/bin/sh"}
+	plan, a, file := accept(t, request(tree))
+	want := []admission.Pin{
+		{Name: "0001-conf", Source: "conf"}, {Name: "0002-deep", Source: "conf/deep"}, {Name: "0003-new", Dir: true, Mode: 0o755}, {Name: "0004-run.sh", Source: "run.sh"},
+	}
+	if diff := cmp.Diff(want, plan.Pins); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"new"}, plan.Mkdirs); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"BIND-NESTED"}, rewrites(a)); diff != "" {
+		t.Error(diff)
+	}
+	var sources []string
+	for _, service := range []string{"a", "b", "c"} {
+		for _, v := range at(file, "services/"+service+"/volumes").([]any) {
+			sources = append(sources, v.(map[string]any)["source"].(string))
+		}
+	}
+	if diff := cmp.Diff([]string{workdir, pinDir + "/0001-conf", pinDir + "/0002-deep", pinDir + "/0003-new", pinDir + "/0001-conf", pinDir + "/0004-run.sh"}, sources); diff != "" {
+		t.Error(diff)
+	}
+
+	tree["compose.yaml"] = strings.Replace(tree["compose.yaml"], ".:/app", ".:/app:ro", 1)
+	plan, _, _ = accept(t, request(tree))
+	if diff := cmp.Diff([]admission.Pin{{Name: "0001-deep", Source: "conf/deep"}}, plan.Pins); diff != "" {
+		t.Errorf("below a read-only bind: %s", diff)
+	}
+}
+
+func TestEgressAllow(t *testing.T) {
+	tree := memoryTree{"compose.yaml": "services: {a: {image: x, dns: [9.9.9.9], networks: [n, m], extra_hosts: ['h:10.0.0.1', 'six=::1']}}\nnetworks: {n: {}, m: {internal: true}}"}
+	req := request(tree)
+	req.Policy.Egress = sandboxer.EgressAllow
+	_, a, file := accept(t, req)
+	if len(a.Rewrites) > 0 {
+		t.Error(a.Rewrites)
+	}
+	for path, want := range map[string]any{
+		"networks/n/internal": nil, "networks/m/internal": true, "networks/n/driver_opts": nil,
+		"services/a/dns": []any{"9.9.9.9"}, "services/a/extra_hosts": []any{"h:10.0.0.1", "six=::1"},
+	} {
+		if diff := cmp.Diff(want, at(file, path)); diff != "" {
+			t.Errorf("%s: %s", path, diff)
+		}
+	}
+}
+
+// TestProfileLoosens: a profile grants by naming the rule, and nothing else.
+func TestProfileLoosens(t *testing.T) {
+	tests := map[string]struct{ text, rule string }{
+		"capability":   {"services: {a: {image: x, cap_add: [NET_ADMIN, cap_sys_ptrace]}}", "CAP-ADD"},
+		"host gateway": {"services: {a: {image: x, extra_hosts: ['h:host-gateway']}}", "EXTRA-HOSTS"},
+		"port range":   {"services: {a: {image: x, ports: ['4510-4559:4510-4559']}}", "PORT-RANGE"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			req := request(memoryTree{"compose.yaml": test.text})
+			if _, a, err := admission.Check(t.Context(), req); err != nil || !has(a, test.rule) {
+				t.Errorf("not refused by %s without a grant: %v %v", test.rule, a.Violations, err)
+			}
+			req.Policy.Allow = []string{test.rule}
+			accept(t, req)
+		})
+	}
+	req := request(memoryTree{"compose.yaml": "services: {a: {image: x, cap_add: [SYS_ADMIN]}}"})
+	req.Policy.Allow = []string{"CAP-ADD"}
+	if _, a, _ := admission.Check(t.Context(), req); !has(a, "CAP-ADD") {
+		t.Error("SYS_ADMIN was granted")
+	}
+	for _, id := range []string{"PRIVILEGED", "NO-SUCH", "PORTS"} {
+		req.Policy.Allow = []string{id}
+		if _, _, err := admission.Check(t.Context(), req); !errors.Is(err, sandboxer.ErrInvalid) {
+			t.Errorf("allow: [%s]: %v", id, err)
+		}
+	}
+}
+
+func TestFindsTheFile(t *testing.T) {
+	text := "services: {a: {image: x}}"
+	tests := map[string]struct {
+		tree memoryTree
+		file string
+		want string // directory that a bind of "." shows
+		err  error
+	}{
+		"compose.yaml first":     {memoryTree{"docker-compose.yml": text, "compose.yml": text, "compose.yaml": "services: {a: {image: x, volumes: ['.:/r']}}"}, "", workdir, nil},
+		"then e2e":               {memoryTree{"e2e/docker-compose.yml": "services: {a: {image: x, volumes: ['.:/r']}}", "other/compose.yaml": text}, "", workdir + "/e2e", nil},
+		"the one that was named": {memoryTree{"compose.yaml": text, "x/y.yml": "services: {a: {image: x, volumes: ['.:/r']}}"}, "./x/y.yml", workdir + "/x", nil},
+		"none":                   {memoryTree{"README": ""}, "", "", sandboxer.ErrNotFound},
+		"not there":              {memoryTree{"compose.yaml": text}, "gone.yml", "", sandboxer.ErrNotFound},
+		"outside":                {memoryTree{"compose.yaml": text}, "../compose.yaml", "", sandboxer.ErrInvalid},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			req := request(test.tree)
+			req.File = test.file
+			if test.err != nil {
+				_, _, err := admission.Check(t.Context(), req)
+				if !errors.Is(err, test.err) {
+					t.Fatalf("%v, want %v", err, test.err)
+				}
+				var none *admission.NoFileError
+				if errors.As(err, &none) && test.file == "" && (len(none.Looked) != 8 || !strings.Contains(err.Error(), "e2e/docker-compose.yml")) {
+					t.Errorf("does not say what was looked for: %v", err)
+				}
+				return
+			}
+			_, _, file := accept(t, req)
+			got := at(file, "services/a/volumes").([]any)[0].(map[string]any)["source"]
+			if got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}

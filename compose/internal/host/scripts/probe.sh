@@ -28,8 +28,11 @@ if [ -z "${socket:-}" ]; then
 	done
 fi
 fact socket "$socket"
-[ -S "$socket" ] || fact socket_state absent
-[ -w "$socket" ] || fact socket_state refused
+if [ ! -S "$socket" ]; then
+	fact socket_state absent
+elif [ ! -w "$socket" ]; then
+	fact socket_state refused
+fi
 fact compose "$(docker compose version --short 2>/dev/null)"
 if docker compose --help 2>/dev/null | grep -q -e '--progress'; then fact compose_progress yes; fi
 if [ -n "$(ls "$root/sb")" ] && ! alive "$root/slots/reaper.pid"; then

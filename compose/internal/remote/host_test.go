@@ -4,6 +4,7 @@ package remote
 
 import (
 	"bytes"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,18 @@ import (
 
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
+
+// TestMain runs more tests at once than there are processors, unless it is told
+// how many: they wait more than they compute.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	told := false
+	flag.Visit(func(f *flag.Flag) { told = told || f.Name == "test.parallel" })
+	if !told {
+		flag.Set("test.parallel", "6")
+	}
+	os.Exit(m.Run())
+}
 
 // TestHost is what every host has in common.
 func TestHost(t *testing.T) {

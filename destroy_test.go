@@ -3,6 +3,7 @@ package sandboxer_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,6 +164,36 @@ func TestDestroyOnAnUnreachableHost(t *testing.T) {
 		t.Error(err)
 	}
 	w.empty()
+}
+
+// Whoever took a sandbox over records what became of it; who failed before does not.
+func TestAFailedDestroyDoesNotDisturbTheNext(t *testing.T) {
+	w := newWorld(t)
+	id := w.create(w.client(process{})).ID
+	begun, goOn, done := make(chan bool), make(chan bool), make(chan error, 1)
+	var once sync.Once
+	second := w.client(process{fault: func(context.Context, extensiontest.Step) error {
+		once.Do(func() { begun <- true; <-goOn })
+		return nil
+	}})
+	first := w.client(process{fault: func(_ context.Context, s extensiontest.Step) error {
+		if s.Op != "teardown" {
+			return nil
+		}
+		go func() { _, err := second.Destroy(context.Background(), id); done <- err }()
+		<-begun
+		return sandboxer.ErrUnavailable
+	}})
+	_, err := first.Destroy(t.Context(), id)
+	wantError(t, err, "destroy", sandboxer.ErrUnavailable)
+	if r := w.record(id); r.Operation == nil || r.Sandbox.Reason != sandboxer.ReasonConsumerRequest {
+		t.Errorf("the second's record is %s (%s), claimed by %v", r.Sandbox.State, r.Sandbox.Reason, r.Operation)
+	}
+	close(goOn)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	w.wantState(id, sandboxer.StateDestroyed, sandboxer.ReasonVerified)
 }
 
 func TestDestroyWithoutItsExtension(t *testing.T) {

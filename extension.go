@@ -46,8 +46,10 @@ type Extension interface {
 	// looking again. It returns a nil error only if nothing is left, also when
 	// nothing was there. It may be called concurrently and repeatedly, during
 	// or after a failed or canceled Provision, from a new process, and with an
-	// h that holds only SandboxID and Host. What could not be removed is
-	// reported as a ResidueError; an unreachable host as ErrUnavailable.
+	// h that holds only SandboxID and Host: Generation 0 means every generation.
+	// While a newer generation than h's exists, it is left alone and the error
+	// is ErrConflict. What could not be removed is reported as a ResidueError;
+	// an unreachable host as ErrUnavailable.
 	Teardown(ctx context.Context, h Handle) (Removal, error)
 }
 

@@ -30,6 +30,26 @@ func TestSameKeyAndPayloadGiveTheSameSandbox(t *testing.T) {
 	w.only()
 }
 
+func TestSameKeyWhateverBecameOfTheSandbox(t *testing.T) {
+	w := newWorld(t)
+	c := w.client(process{})
+	s, err := c.Create(t.Context(), keyedRequest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Activate(t.Context(), s.ID); err != nil {
+		t.Fatal(err)
+	}
+	for _, state := range []sandboxer.State{sandboxer.StateActive, sandboxer.StateLost} {
+		again, err := c.Create(t.Context(), keyedRequest())
+		if err != nil || again.ID != s.ID || again.State != state {
+			t.Errorf("got %v, %v; want %s, %s", again, err, s.ID, state)
+		}
+		w.backend.Wipe(s.ID)
+		w.reconcile(sandboxer.ReconcileOptions{})
+	}
+}
+
 func TestSameKeyWithAnotherPayloadIsAConflict(t *testing.T) {
 	w := newWorld(t)
 	c := w.client(process{})

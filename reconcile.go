@@ -137,25 +137,27 @@ func (rec *reconciler) look(ctx context.Context, r *Record) {
 }
 
 func (rec *reconciler) lose(ctx context.Context, r *Record, reason Reason, message string) {
-	rec.report.Lost = append(rec.report.Lost, r.Sandbox.ID)
-	_, err := rec.edit(ctx, r.Sandbox.ID, func(now *Record) error {
+	now, err := rec.edit(ctx, r.Sandbox.ID, func(now *Record) error {
 		if now.Revision != r.Revision || now.Sandbox.State == StateLost && now.Sandbox.Reason == reason {
 			return errUnchanged
 		}
 		return set(StateLost, reason, message)(now)
 	})
+	if err == nil && now.Sandbox.State == StateLost {
+		rec.report.Lost = append(rec.report.Lost, r.Sandbox.ID)
+	}
 	rec.problem("reconcile", r, err)
 }
 
 // regain returns a lost sandbox to ready; whether somebody works in it is for its consumer to say again.
 func (rec *reconciler) regain(ctx context.Context, r *Record) {
-	_, err := rec.edit(ctx, r.Sandbox.ID, func(now *Record) error {
+	now, err := rec.edit(ctx, r.Sandbox.ID, func(now *Record) error {
 		if now.Revision != r.Revision {
 			return errUnchanged
 		}
 		return set(StateReady, ReasonReturned, "")(now)
 	})
-	if err == nil {
+	if err == nil && now.Sandbox.State == StateReady {
 		rec.report.Returned = append(rec.report.Returned, r.Sandbox.ID)
 	}
 	rec.problem("reconcile", r, err)

@@ -135,6 +135,39 @@ func TestReconcileLosesAndRegains(t *testing.T) {
 		"1 lost host_unavailable @one", "1 ready returned @one")
 }
 
+// What changes while a host is asked is somebody else's; the answer is then too old.
+func TestReconcileDoesNotOverwriteWhatChangedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	id := w.create(w.client(process{})).ID
+	meanwhile := func(change func(*sandboxer.Client), answer error) *sandboxer.Report {
+		asking := w.client(process{fault: func(_ context.Context, s extensiontest.Step) error {
+			if s.Op != "inspect" {
+				return nil
+			}
+			change(w.client(process{}))
+			return answer
+		}})
+		report, err := asking.Reconcile(t.Context(), sandboxer.ReconcileOptions{})
+		if err != nil {
+			t.Error(err)
+		}
+		return report
+	}
+	report := meanwhile(func(c *sandboxer.Client) { _, _ = c.Activate(t.Context(), id) }, sandboxer.ErrUnavailable)
+	wantReport(t, report, sandboxer.Report{})
+	w.wantState(id, sandboxer.StateActive, sandboxer.ReasonActivated)
+
+	w.backend.SetReachable("one", false)
+	_, _ = w.client(process{}).Reconcile(t.Context(), sandboxer.ReconcileOptions{})
+	w.backend.SetReachable("one", true)
+	w.wantState(id, sandboxer.StateLost, sandboxer.ReasonHostUnavailable)
+	report = meanwhile(func(c *sandboxer.Client) { _, _ = c.Reconcile(t.Context(), sandboxer.ReconcileOptions{}) }, nil)
+	wantReport(t, report, sandboxer.Report{Returned: []string{id}})
+	if n := strings.Count(w.history(id), "returned"); n != 1 {
+		t.Errorf("it returned %d times", n)
+	}
+}
+
 // A host that honoured the lease by a clock ahead of ours has ended the sandbox, not lost it.
 func TestReconcileFollowsALeaseThatEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

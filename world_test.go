@@ -327,7 +327,7 @@ func (l *life) step() error {
 func (l *life) over() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.dead
+	return l.dead || l.steps == 0
 }
 
 // fault makes every step on a machine a step of l.

@@ -5,7 +5,9 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
@@ -24,6 +26,9 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 	out.fixed.AdditionalContexts = map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(b.AdditionalContexts)) {
 		from := b.AdditionalContexts[key]
+		if !contextName.MatchString(key) {
+			j.refuse("BUILD-ADDCTX", at.at("additional_contexts"), strconv.Quote(key))
+		}
 		if service, ok := strings.CutPrefix(from, types.ServicePrefix); ok && j.project.Services[service].Build != nil {
 			out.fixed.AdditionalContexts[key] = from
 		} else if l, ok := j.context(at.at("additional_contexts", key), "BUILD-ADDCTX", from); ok {
@@ -44,6 +49,9 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 	j.buildDropped(at, b)
 	return out
 }
+
+// contextName is what a Dockerfile can call a context, images' names included.
+var contextName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@-]*$`)
 
 // context finds a directory that is sent to the builder.
 func (j *judge) context(at attr, rule, from string) (location, bool) {

@@ -160,6 +160,10 @@ var honest = map[string]struct {
 			"services/a/volumes": []any{map[string]any{"type": "bind", "source": workdir + "/data", "target": "/d", "bind": map[string]any{"create_host_path": false}}}, "volumes": nil,
 		},
 	},
+	"a later file that resets": {
+		tree: memoryTree{"compose.yaml": "include: [{path: [a.yml, b.yml]}]\n", "a.yml": "services: {a: {image: x, ports: ['80:80'], environment: {A: 1, B: 2}, command: [run]}}", "b.yml": "services: {a: {ports: !reset [], environment: !override {C: 3}, command: !reset null}}"},
+		want: map[string]any{"services/a/environment": map[string]any{"C": "3"}, "services/a/command": nil},
+	},
 	"an inactive profile that asks for anything": {
 		tree: memoryTree{"compose.yaml": "services: {a: {image: x, depends_on: {debug: {condition: service_started, required: false}}}, debug: {image: x, profiles: [debug], privileged: true, pid: host, volumes: ['/:/h', 'v:/v'], networks: [n], provider: {type: x}}}\nvolumes: {v: {external: true}}\nnetworks: {n: {external: true}}"},
 		want: map[string]any{"services/debug": nil, "services/a/depends_on": nil, "volumes": nil},

@@ -194,4 +194,3 @@ func (f *files) literal(rule string, at attr, n *yaml.Node, base string) (string
 	}
 	return "", false
 }
-

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -163,6 +164,9 @@ func (j *judge) image(at attr, name string, s types.ServiceConfig) (image, built
 		return "", imageName(builder, j.Generation)
 	}
 	named, err := reference.ParseNormalizedNamed(s.Image)
+	if err == nil && reference.FamiliarName(named) == "sha256" {
+		err = errors.New("an image of the host is not named by its id")
+	}
 	if err != nil {
 		j.deny("IMAGE", at, fmt.Sprintf("is %q, which is not the name of an image: %s", s.Image, strings.TrimPrefix(err.Error(), "invalid reference format: ")))
 		return "", ""

@@ -246,8 +246,8 @@ func (j *judge) tmpfs(at attr, written string, memory int64) string {
 			}
 			size = smaller(asked, memory)
 		case "mode", "uid", "gid", "nr_inodes":
-			if _, err := strconv.ParseUint(value, 8, 32); err != nil && key == "mode" {
-				j.deny("LOAD", at, fmt.Sprintf("has the mode %q", value), "write an octal mode such as 1777")
+			if _, err := strconv.ParseUint(value, 10, 32); err != nil {
+				j.deny("LOAD", at, fmt.Sprintf("has %s %q", key, value), "write a number")
 			}
 			kept = append(kept, option)
 		case "exec", "noexec", "ro", "rw", "noatime":

@@ -150,4 +150,3 @@ func (j *judge) expose(at attr, all types.StringOrNumberList) []string {
 	}
 	return all
 }
-

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -289,6 +291,10 @@ func must[T any](v T, err error) T {
 // FuzzCheck looks for files that crash the gate, pass it without a canonical
 // file, or take long.
 func FuzzCheck(f *testing.F) {
+	corpus, _ := filepath.Glob("testdata/corpus/*/*.yaml")
+	for _, p := range corpus {
+		f.Add(string(must(os.ReadFile(p))))
+	}
 	f.Add(everything)
 	f.Add("include: [compose.yaml]\nservices: {a: {extends: {file: compose.yaml, service: a}}}")
 	f.Add("x-a: &a {image: x}\nservices: {a: {<<: *a, ports: ['80-90:80-90'], volumes: ['.:/x', './a:/a']}}")

@@ -93,3 +93,16 @@ func TestFindingsNameRules(t *testing.T) {
 		}
 	}
 }
+
+// TestUnknownAttributesAreRefused: an attribute that a later specification
+// adds is reported by the loader, and no rule knows it.
+func TestUnknownAttributesAreRefused(t *testing.T) {
+	for _, at := range []attr{{"services", "a", "teleport"}, {"networks", "n", "teleport"}, {"portals"}, {"services", "a", "build", "teleport", "to"}} {
+		r := &report{}
+		l := &loading{report: r}
+		l.refuse(at, "anywhere")
+		if len(r.violations) != 1 || r.violations[0].rule.ID != "UNKNOWN" {
+			t.Errorf("%s: %v", at, r.violations)
+		}
+	}
+}

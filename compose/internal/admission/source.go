@@ -272,4 +272,3 @@ func alike(a, b *yaml.Node) bool {
 	}
 	return true
 }
-

@@ -37,12 +37,10 @@ func (j *judge) topLevel() {
 }
 
 // The driver options of a network that do no harm: the first is kept, the
-// others mean nothing on a network that publishes no port.
+// others are decided by the profile.
 const optionMTU = "com.docker.network.driver.mtu"
 
-var idleNetworkOptions = []string{
-	"com.docker.network.bridge.enable_icc", "com.docker.network.bridge.enable_ip_masquerade", "com.docker.network.bridge.host_binding_ipv4",
-}
+var idleNetworkOptions = []string{"com.docker.network.bridge.enable_icc", "com.docker.network.bridge.enable_ip_masquerade"}
 
 func (j *judge) topNetwork(at attr, key string, n types.NetworkConfig) {
 	out := &network{internal: n.Internal, options: map[string]string{}}
@@ -155,6 +153,8 @@ func (j *judge) topVolume(at attr, key string, v types.VolumeConfig) {
 	options, ok := j.tmpfsVolume(v.DriverOpts)
 	if !ok {
 		j.deny("VOL-DRIVER-OPTS", at.at("driver_opts"), "")
+	} else if options["o"] != v.DriverOpts["o"] {
+		j.rewrite("TMPFS", at.at("driver_opts", "o"), "becomes "+options["o"])
 	}
 	out.DriverOpts = options
 }

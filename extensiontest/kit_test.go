@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -56,6 +58,59 @@ func TestFailureSaysWhatAndWhy(t *testing.T) {
 			t.Errorf("got  %v\nwant %s", got, want)
 		}
 	})
+}
+
+// TestRunReportsBrokenPromises runs itself with an extension that breaks one.
+func TestRunReportsBrokenPromises(t *testing.T) {
+	if os.Getenv("SANDBOXER_TEST_BROKEN") != "" {
+		Run(t, newBench(nil).harness(func(f *Fake) sandboxer.Extension {
+			forgiving := func(ctx context.Context, h sandboxer.Handle) (sandboxer.Removal, error) {
+				h.Generation = 0
+				return f.Teardown(ctx, h)
+			}
+			return struct{ sandboxer.Extension }{broken{Fake: f, teardown: forgiving}}
+		}))
+		return
+	}
+	child := exec.Command(os.Args[0], "-test.v", "-test.run=^TestRunReportsBrokenPromises$")
+	child.Env = append(os.Environ(), "SANDBOXER_TEST_BROKEN=1")
+	out, err := child.CombinedOutput()
+	if err == nil {
+		t.Error("a broken extension passed")
+	}
+	for _, want := range []string{
+		"--- FAIL: TestRunReportsBrokenPromises/StaleTeardown", "a handle of generation 1 removed generation 2",
+		"--- PASS: TestRunReportsBrokenPromises/TeardownByIDOnly",
+		"--- SKIP: TestRunReportsBrokenPromises/Inspect", "the extension is no sandboxer.Inspector",
+	} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
+	if n := strings.Count(string(out), "--- FAIL: TestRunReportsBrokenPromises/"); n != 1 {
+		t.Errorf("%d checks failed, want one:\n%s", n, out)
+	}
+}
+
+// A lease is read wherever the extension shows it.
+func TestShortenedLeaseIsSeenThroughTheList(t *testing.T) {
+	h := newBench(nil).harness(func(f *Fake) sandboxer.Extension {
+		return struct {
+			sandboxer.Extension
+			sandboxer.Lister
+			sandboxer.LeaseKeeper
+		}{f, f, shortening{f}}
+	})
+	if err := Check(t.Context(), h); !cmp.Equal(failed(err), []string{"Renew"}) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// shortening obeys every renewal.
+type shortening struct{ *Fake }
+
+func (s shortening) Renew(_ context.Context, h sandboxer.Handle, until time.Time) error {
+	return s.cfg.Backend.on(h.Host, func(m *machine) error { m.boxes[h.SandboxID].ExpiresAt = until; return nil })
 }
 
 func TestIncompleteHarness(t *testing.T) {

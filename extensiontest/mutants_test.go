@@ -377,9 +377,7 @@ func mutants() map[string]mutant {
 		}, []string{"Logs"}},
 
 		"shortens a lease": {func(_ *bench, f *Fake) sandboxer.Extension {
-			return broken{Fake: f, renew: func(_ context.Context, h handle, until time.Time) error {
-				return f.cfg.Backend.on(h.Host, func(m *machine) error { m.boxes[h.SandboxID].ExpiresAt = until; return nil })
-			}}
+			return broken{Fake: f, renew: shortening{f}.Renew}
 		}, []string{"Renew"}},
 
 		"invents prices": {func(b *bench, f *Fake) sandboxer.Extension {

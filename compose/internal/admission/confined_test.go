@@ -1,8 +1,10 @@
 package admission_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,7 +19,7 @@ func TestNothingElseIsOpened(t *testing.T) {
 	outside := t.TempDir()
 	lay := func(dir string) {
 		for name, text := range map[string]string{
-			"c.yml": "services: {c: {image: 'canary:1', environment: {C: canary}}}", ".env": "V=canary\n", "s.txt": "canary", "Dockerfile": "FROM canary",
+			"c.yml": "services: {c: {image: 'canary:1', privileged: true, environment: {C: canary}}}", ".env": "V=canary\n", "s.txt": "canary", "Dockerfile": "FROM canary",
 		} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
@@ -79,11 +81,54 @@ func TestNothingElseIsOpened(t *testing.T) {
 				if a.Verdict != sandboxer.Deny {
 					t.Errorf("accepted: %+v", plan)
 				}
+				if has(a, "PRIVILEGED") {
+					t.Error("judged what it says")
+				}
 				if seen := fmt.Sprintf("%+v %+v", plan, a); strings.Contains(seen, "canary") {
 					t.Errorf("read it: %s", seen)
 				}
 			})
 		}
+	}
+}
+
+// TestOutsideIsSaid: a path that leaves the repository is called that, whatever is or is not there.
+func TestOutsideIsSaid(t *testing.T) {
+	for text, want := range map[string]string{
+		"include: ['../../x.yml']":                                  "outside the repository",
+		"include: ['.git/x.yml']":                                   "outside the repository",
+		"include: ['${X}.yml']":                                     "variables are replaced",
+		"services: {a: {extends: {file: ../x.yml, service: b}}}":    "outside the repository",
+		"services: {a: {image: x, volumes: ['../x:/x']}}":           "outside the repository",
+		"services: {a: {image: x, env_file: ../x}}":                 "outside the repository",
+		"services: {a: {build: {context: ., dockerfile: ../../x}}}": "outside the repository",
+	} {
+		_, a, err := admission.Check(t.Context(), request(memoryTree{"compose.yaml": text, "${X}.yml": service}))
+		if err != nil || !strings.Contains(fmt.Sprint(a.Violations), want) {
+			t.Errorf("%s: %v %v", text, a.Violations, err)
+		}
+	}
+}
+
+// TestNothingIsLogged: compose-go writes to the log of the whole process,
+// which is not ours to fill or to silence.
+func TestNothingIsLogged(t *testing.T) {
+	if os.Getenv("CHECK_NOISY_FILE") == "1" {
+		accept(t, request(memoryTree{"compose.yaml": `
+version: "3"
+include: [b.yml]
+services:
+  a: {image: "x$TAG", command: ["${A:-$B}", "${C-d}"], privileged: "no", tty: "yes", init: "on", env_file: e.env, networks: [n]}
+networks: {n: {external: "no"}}
+`, "b.yml": "version: '2'\nservices: {b: {image: 'x$TAG', develop: {watch: [{path: ., action: rebuild}]}}}", "e.env": "A=$UNSET ${ALSO}\n"}))
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNothingIsLogged$")
+	cmd.Env = append(os.Environ(), "CHECK_NOISY_FILE=1")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Run(); err != nil || said.Len() > 0 {
+		t.Errorf("%v: %s", err, said.String())
 	}
 }
 

@@ -17,9 +17,13 @@ import (
 
 // maxExpansion bounds the bytes that variables may add while a file is read:
 // a few lines that refer to one another double with each line. It bounds the
-// work as well: compose-go's templates take time in proportion to the
-// variables of a line times its length, over a minute for 140 KB of them.
-const maxExpansion = 4 << 20
+// work as well, counted in bytes looked at: compose-go's templates read the
+// whole line again for every variable in braces, over a minute for 140 KB of
+// them, and every variable costs about as much as a short line.
+const (
+	maxExpansion = 4 << 20
+	variableCost = 256
+)
 
 var errExpansion = errors.New("has more variables than can be replaced")
 
@@ -38,7 +42,7 @@ func newExpansion() *expansion {
 // affords reports whether the templates in a text can be worked through.
 func (e *expansion) affords(text string) bool {
 	for line := range strings.SplitSeq(text, "\n") {
-		e.work -= strings.Count(line, "${") * len(line)
+		e.work -= strings.Count(line, "${")*len(line) + strings.Count(line, "$")*variableCost
 	}
 	e.spent = e.spent || e.work < 0
 	return !e.spent

@@ -151,7 +151,7 @@ var honest = map[string]struct {
 		want: map[string]any{
 			"services/a/networks":     map[string]any{"front": map[string]any{"aliases": []any{"the-a", "www"}, "priority": 5}, "back": map[string]any{"aliases": []any{"the-a"}}},
 			"services/b/network_mode": "service:a", "services/b/dns": nil, "services/c/dns": nil, "services/d/networks": map[string]any{"default": map[string]any{}},
-			"networks/front/driver_opts": map[string]any{"com.docker.network.driver.mtu": "1400", "com.docker.network.bridge.inhibit_ipv4": "true"},
+			"networks/front/internal": true, "networks/back/internal": true, "networks/front/driver_opts": map[string]any{"com.docker.network.driver.mtu": "1400", "com.docker.network.bridge.inhibit_ipv4": "true"},
 		},
 	},
 	"a clock of the host and a directory as a volume": {

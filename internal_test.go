@@ -45,12 +45,11 @@ func TestRunningChildIsAliveUntilItEnds(t *testing.T) {
 	}
 }
 
-// TestHelperThatWaits is the child of the test above.
-func TestHelperThatWaits(t *testing.T) {
-	if os.Getenv("SANDBOXER_TEST_WAIT") == "" {
-		t.Skip("only in a child process")
+// TestHelperThatWaits is the child of the test above; elsewhere it does nothing.
+func TestHelperThatWaits(*testing.T) {
+	if os.Getenv("SANDBOXER_TEST_WAIT") != "" {
+		_, _ = os.Stdin.Read(make([]byte, 1))
 	}
-	_, _ = os.Stdin.Read(make([]byte, 1))
 }
 
 func TestAnotherProcessWithTheSameNumberIsNotTheSame(t *testing.T) {

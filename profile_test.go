@@ -193,6 +193,36 @@ func TestConfigOfTheExtension(t *testing.T) {
 	}
 }
 
+// What YAML can say and JSON cannot is refused in the part that only the extension understands.
+func TestConfigValues(t *testing.T) {
+	tests := map[string]struct{ want, err string }{
+		"07:30":         {`"07:30"`, ""},
+		"2026-01-01":    {`"2026-01-01"`, ""},
+		"on":            {`"on"`, ""},
+		"true":          {`true`, ""},
+		"0x10":          {`16`, ""},
+		"1.50":          {`1.5`, ""},
+		"~":             {`null`, ""},
+		"!!str 5":       {`"5"`, ""},
+		"[1, {a: b}]":   {`[1,{"a":"b"}]`, ""},
+		".inf":          {"", `f.yaml:2: config.v: ".inf" is not a number`},
+		"!!binary aGk=": {"", "f.yaml:2: config.v: the tag !!binary has no meaning in this document"},
+		"!secret x":     {"", "f.yaml:2: config.v: the tag !secret has no meaning in this document"},
+	}
+	for value, tt := range tests {
+		var v struct {
+			Config json.RawMessage `json:"config"`
+		}
+		err := sandboxer.DecodeStrict("f.yaml", []byte("config:\n  v: "+value+"\n"), &v)
+		if text(err) != tt.err {
+			t.Errorf("%s: error %v, want %s", value, err, tt.err)
+		}
+		if want := `{"v":` + tt.want + `}`; err == nil && string(v.Config) != want {
+			t.Errorf("%s reads %s, want %s", value, v.Config, want)
+		}
+	}
+}
+
 func TestSuggestionIsTheClosestKey(t *testing.T) {
 	var v struct {
 		Cat string `json:"cat"`

@@ -126,7 +126,7 @@ func ParseManifest(file string, data []byte) (ExtensionInfo, error) {
 	}
 	err = info.Validate()
 	if len(info.Hosts) > 0 {
-		err = errors.Join(err, &FieldError{Field: "hosts", Reason: "are configuration, not part of a manifest"})
+		err = errors.Join(err, &FieldError{Field: "hosts", Reason: "hosts are configuration, not part of a manifest"})
 	}
 	if err != nil {
 		return ExtensionInfo{}, doc.locate(err)

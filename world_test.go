@@ -397,9 +397,18 @@ func posthumous(r *sandboxer.Record, by sandboxer.Process, write func(*sandboxer
 // deadProcess is a process that has ended, of this machine.
 func deadProcess(t *testing.T) sandboxer.Process {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	if err := cmd.Run(); err != nil {
+	p, err := endedProcess()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return sandboxer.Process{PID: cmd.ProcessState.Pid(), Start: 1}
+	return p
 }
+
+// endedProcess starts a process once and waits for its end.
+var endedProcess = sync.OnceValues(func() (sandboxer.Process, error) {
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	if err := cmd.Run(); err != nil {
+		return sandboxer.Process{}, err
+	}
+	return sandboxer.Process{PID: cmd.ProcessState.Pid(), Start: 1}, nil
+})

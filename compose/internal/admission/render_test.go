@@ -201,7 +201,7 @@ func nastyText(r *rand.Rand) string {
 // meant, through writing, reading and interpolating again.
 func TestTextSurvives(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 300 {
+	for range 100 {
 		env, command := map[string]string{"K": nastyText(r), "k.with-odd.chars": nastyText(r)}, []string{"run"}
 		for range r.IntN(4) {
 			command = append(command, nastyText(r))

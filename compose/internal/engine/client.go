@@ -113,8 +113,18 @@ func isName(name string, reference bool) bool {
 	})
 }
 
-// call makes a request and decodes the answer into out, unless out is nil.
+// call makes a request and decodes the answer into out, unless out is nil. A
+// kept connection may have been lost with the link under it, so what only
+// reads is asked twice.
 func (c *Client) call(ctx context.Context, r request, out any) error {
+	err := c.callOnce(ctx, r, out)
+	if r.method == http.MethodGet && errors.Is(err, ErrUnreachable) && ctx.Err() == nil {
+		err = c.callOnce(ctx, r, out)
+	}
+	return err
+}
+
+func (c *Client) callOnce(ctx context.Context, r request, out any) error {
 	resp, err := c.do(ctx, r)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,35 +21,42 @@ const (
 	LabelRoot = "dev.sandboxer.root"
 )
 
+// looks bounds how often a teardown is done again because the engine still
+// held something afterwards.
+const looks = 3
+
 // Teardown removes everything of the sandbox and then asks the engine itself,
 // not the script that removed, whether anything is left. generation 0 means
-// whatever is there. ErrResidue lists what could not be proved absent.
+// whatever is there. ErrResidue lists what could not be proved absent;
+// ErrConflict: a later generation is there; ErrUnavailable: nobody can tell.
 func (m *Machine) Teardown(ctx context.Context, id string, generation int) (sandboxer.Removal, error) {
-	out, err := m.removeAll(ctx, id, generation)
-	removal := parseRemoval(string(out))
-	switch {
-	case isExit(err, exitResidue):
-		return removal, &sandboxer.ResidueError{Residue: removal.Residue}
-	case err != nil:
-		return removal, err
+	var removal sandboxer.Removal
+	for range looks {
+		out, err := m.removeAll(ctx, id, generation)
+		removal.Residue = note(&removal, string(out))
+		switch {
+		case isExit(err, exitResidue):
+			return removal, &sandboxer.ResidueError{Residue: removal.Residue}
+		case err != nil:
+			return removal, err
+		}
+		removal.Residue, err = m.Objects(ctx, id)
+		if err != nil {
+			return removal, err
+		}
+		if len(removal.Residue) == 0 {
+			removal.VerifiedAt = time.Now().UTC()
+			return removal, nil
+		}
 	}
-	left, err := m.Objects(ctx, id)
-	if err != nil {
-		return removal, err
-	}
-	if len(left) > 0 {
-		removal.Residue = left
-		return removal, &sandboxer.ResidueError{Residue: left}
-	}
-	removal.VerifiedAt = time.Now().UTC()
-	return removal, nil
+	return removal, &sandboxer.ResidueError{Residue: removal.Residue}
 }
 
 // removeAll runs the teardown script; files that only root can remove are
 // cleared from inside a container, then it runs again.
 func (m *Machine) removeAll(ctx context.Context, id string, generation int) ([]byte, error) {
 	var all bytes.Buffer
-	s := step{names: []string{"teardown"}, vars: map[string]string{"id": id, "generation": strconv.Itoa(generation)}, stdout: &all}
+	s := step{names: []string{"steps", "teardown"}, vars: map[string]string{"id": id, "generation": strconv.Itoa(generation)}, stdout: &all}
 	_, err := m.run(ctx, s)
 	if isExit(err, exitFiles) {
 		if clearErr := m.clearFiles(ctx, id); clearErr != nil {
@@ -62,20 +70,24 @@ func (m *Machine) removeAll(ctx context.Context, id string, generation int) ([]b
 	return all.Bytes(), err
 }
 
-func parseRemoval(out string) sandboxer.Removal {
-	var r sandboxer.Removal
+// note adds what the teardown script removed to the removal, once each, and
+// returns what it could not remove.
+func note(removal *sandboxer.Removal, out string) []sandboxer.Resource {
+	var left []sandboxer.Resource
 	for line := range strings.Lines(out) {
 		verb, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		kind, rest, _ := strings.Cut(rest, " ")
 		id, name, _ := strings.Cut(rest, " ")
-		switch verb {
-		case "removed":
-			r.Removed = append(r.Removed, sandboxer.Resource{Kind: kind, ID: id, Name: name})
-		case "left":
-			r.Residue = append(r.Residue, sandboxer.Resource{Kind: kind, ID: id, Name: name})
+		r := sandboxer.Resource{Kind: kind, ID: id, Name: name}
+		switch {
+		case verb == "left":
+			left = append(left, r)
+		case verb == "removed" && !slices.Contains(removal.Removed, r):
+			removal.Removed = append(removal.Removed, r)
 		}
 	}
-	return r
+	removal.Removed = slices.DeleteFunc(removal.Removed, func(r sandboxer.Resource) bool { return slices.Contains(left, r) })
+	return left
 }
 
 // Objects lists what the engine holds for the sandbox.

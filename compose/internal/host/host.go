@@ -7,18 +7,19 @@
 //
 //	host.json               schema and a random id of this root
 //	lock/<id>               one lock per sandbox, gone with it
-//	net/<subnet>            who claimed a subnet
-//	cache/src/<digest>/     uploaded trees, never written by a container
-//	slots/                  admission and work locks, the reaper's pid
+//	net/<block>             who claimed a block of 16 addresses
+//	cache/src/<digest>/     an uploaded tree, never written by a container: tree/ manifest source used
+//	cache/steps/<id>        images that a sandbox's build left and that others may still stand on
+//	slots/                  locks for admission, the cache, builds and heavy work; the reaper
 //	sb/<id>/                meta.json lease attempt tree networks plan.json
 //	                        compose.yaml pins/ src/ jobs/up/{run,pid,out,stage,rc}
 //
 // The directory sb/<id> appears complete, by rename, before the first engine
-// object and is removed after the last. A step that changes something holds
-// lock/<id> and checks that the directory still belongs to its attempt. The
-// long step is a detached job that inherits the lock; a teardown kills it
-// through the lock it holds. Steps may be repeated: a broken link is answered
-// by running the script again.
+// object and goes, by rename, after the last. A step that changes something
+// stands on lock/<id>, so that a teardown can end it, and checks that the
+// directory still belongs to its attempt. The long step is a detached job that
+// inherits the lock. Steps may be repeated: a broken link is answered by
+// running the script again.
 package host
 
 import (
@@ -29,6 +30,8 @@ import (
 	"io"
 	"maps"
 	"net"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -65,29 +68,36 @@ type Config struct {
 
 // A Machine is one host. It is safe for concurrent use.
 type Machine struct {
-	cfg    Config
-	remote remote.Host
+	cfg     Config
+	remote  remote.Host
+	engine  *engine.Client
+	probing chan struct{} // holds a token while somebody probes
 
 	mu     sync.Mutex
 	facts  *Facts
 	probed time.Time
-	engine *engine.Client
+	socket string // the engine's, as last probed
 }
 
 // New returns a Machine that speaks through r and closes it with Close. No I/O.
 func New(cfg Config, r remote.Host) *Machine {
-	return &Machine{cfg: cfg, remote: r}
+	if cfg.Root != "" {
+		cfg.Root = path.Clean(cfg.Root) // a link with a slash behind it would not be seen as one
+	}
+	m := &Machine{cfg: cfg, remote: r, probing: make(chan struct{}, 1)}
+	m.engine = engine.New(m.dialEngine)
+	return m
 }
 
 // Close ends all connections to the machine.
 func (m *Machine) Close() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.engine != nil {
-		m.engine.Close()
-	}
+	m.engine.Close()
 	return m.remote.Close()
 }
+
+// killedCode is what a script ends with that SIGKILL ended, by a teardown for
+// instance; asked again the host says which.
+const killedCode = 128 + 9
 
 // tries is how often a script is run when the link breaks under it.
 const tries = 4
@@ -97,7 +107,7 @@ type step struct {
 	names      []string
 	vars       map[string]string
 	before     func(vars map[string]string) // adjusts the values of every try
-	stdin      func() io.Reader             // a fresh reader for every try; nil: none
+	stdin      func() io.ReadCloser         // a fresh reader for every try, closed after it; nil: none
 	stdout     io.Writer
 	persistent bool // tried until ctx ends, also while the host cannot be reached
 }
@@ -105,21 +115,20 @@ type step struct {
 // run executes a step, again after a broken link, and turns its exit code
 // into an error of this project.
 func (m *Machine) run(ctx context.Context, s step) ([]byte, error) {
-	vars := map[string]string{"root": m.cfg.Root, "socket": m.socket()}
+	vars := map[string]string{"root": m.cfg.Root, "socket": m.cfg.Socket}
 	maps.Copy(vars, s.vars)
 	for try := 1; ; try++ {
 		if s.before != nil {
 			s.before(vars)
 		}
-		cmd := remote.Command{Script: script(s.names...), Vars: vars, Stdout: s.stdout}
-		if s.stdin != nil {
-			cmd.Stdin = s.stdin()
+		result, err := m.try(ctx, s, vars)
+		if err == nil && result.ExitCode == killedCode {
+			err = fmt.Errorf("%w: the script was killed", remote.ErrInterrupted)
 		}
-		result, err := m.remote.Run(ctx, cmd)
 		again := errors.Is(err, remote.ErrInterrupted) && try < tries || s.persistent && remote.Temporary(err)
 		switch {
 		case err == nil:
-			return result.Stdout, m.exitError(result)
+			return result.Stdout, exitError(result)
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		case !again:
@@ -129,6 +138,16 @@ func (m *Machine) run(ctx context.Context, s step) ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+func (m *Machine) try(ctx context.Context, s step, vars map[string]string) (remote.Result, error) {
+	cmd := remote.Command{Script: script(s.names...), Vars: vars, Stdout: s.stdout}
+	if s.stdin != nil {
+		stdin := s.stdin()
+		defer stdin.Close()
+		cmd.Stdin = stdin
+	}
+	return m.remote.Run(ctx, cmd)
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -185,13 +204,11 @@ func (e *ExitError) Is(target error) bool {
 		return target == sandboxer.ErrLimit || target == sandboxer.ErrUnavailable
 	case exitResidue, exitFiles:
 		return target == sandboxer.ErrResidue
-	case exitTool, exitBusy, exitEngine, exitIncomplete, exitRoot, exitJobKilled, exitTree:
-		return target == sandboxer.ErrUnavailable
 	}
-	return false
+	return target == sandboxer.ErrUnavailable
 }
 
-func (m *Machine) exitError(r remote.Result) error {
+func exitError(r remote.Result) error {
 	if r.ExitCode == 0 {
 		return nil
 	}
@@ -203,8 +220,9 @@ func isExit(err error, code int) bool {
 	return errors.As(err, &exit) && exit.Code == code
 }
 
+// lastLines joins the last n lines that differ.
 func lastLines(s string, n int) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
+	lines := slices.Compact(strings.Split(strings.TrimSpace(s), "\n"))
 	return strings.Join(lines[max(0, len(lines)-n):], "; ")
 }
 
@@ -231,33 +249,21 @@ func Classify(err error) error {
 	return fmt.Errorf("%w: %w", sandboxer.ErrUnavailable, err)
 }
 
-func (m *Machine) socket() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.facts != nil {
-		return m.facts.Socket
-	}
-	return m.cfg.Socket
-}
-
 // Engine returns the client of the machine's Docker Engine, probing first if
 // that has not been done.
 func (m *Machine) Engine(ctx context.Context) (*engine.Client, error) {
-	facts, err := m.Probe(ctx)
-	if err != nil {
+	if _, err := m.Probe(ctx); err != nil {
 		return nil, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.engine == nil {
-		m.engine = engine.New(func(ctx context.Context) (net.Conn, error) { return m.dialEngine(ctx, facts.Socket) })
 	}
 	return m.engine, nil
 }
 
 // dialEngine prefers the socket itself, which costs no session, and falls back
 // to the docker CLI's own relay where sshd does not forward.
-func (m *Machine) dialEngine(ctx context.Context, socket string) (net.Conn, error) {
+func (m *Machine) dialEngine(ctx context.Context) (net.Conn, error) {
+	m.mu.Lock()
+	socket := m.socket
+	m.mu.Unlock()
 	conn, err := m.remote.DialUnix(ctx, socket)
 	if errors.Is(err, remote.ErrForwardingRefused) {
 		return m.remote.DialExec(ctx, remote.Command{

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/sand-boxer/sandboxer"
 )
 
 // A Job is what the machine is to run for a reserved sandbox.
@@ -47,19 +46,20 @@ var (
 // and follows it to its end, over broken links. output gets what the job
 // writes, with "::stage NAME" lines in between. A job that fails is a
 // [*sandboxer.StageError]. ErrSubnetTaken and ErrTreeGone: nothing was
-// started. ErrConflict: the sandbox was torn down meanwhile.
+// started. ErrConflict: the sandbox was torn down meanwhile. ErrUnavailable:
+// the job was killed on the host, by a reboot for instance.
 func (m *Machine) Run(ctx context.Context, r *Reserved, j Job, output io.Writer) error {
-	control, err := m.control(r, j)
+	control, err := control(r, j)
 	if err != nil {
 		return err
 	}
 	vars := r.vars()
-	vars["networks"] = networkLines(j.Networks)
-	follow := &counter{w: output}
+	vars["networks"], vars["claims"] = networkLines(j.Networks), strings.Join(claims(j.Networks), " ")
+	log := &jobLog{w: output}
 	_, err = m.run(ctx, step{
-		names: []string{"place", "start", "follow"}, vars: vars, stdout: follow, persistent: true,
-		before: func(vars map[string]string) { vars["offset"] = strconv.FormatInt(follow.n, 10) },
-		stdin:  func() io.Reader { return bytes.NewReader(control) },
+		names: []string{"place", "start", "follow"}, vars: vars, stdout: log, persistent: true,
+		before: func(vars map[string]string) { vars["offset"] = strconv.FormatInt(log.n, 10) },
+		stdin:  func() io.ReadCloser { return io.NopCloser(bytes.NewReader(control)) },
 	})
 	switch {
 	case isExit(err, exitSubnet):
@@ -67,43 +67,18 @@ func (m *Machine) Run(ctx context.Context, r *Reserved, j Job, output io.Writer)
 	case isExit(err, exitTree):
 		return ErrTreeGone
 	case isExit(err, exitJobFailed):
-		return m.stageError(ctx, r, err)
+		return log.stageError(err.Error())
 	}
 	return err
 }
 
-// stageError fetches the end of the failed job's log.
-func (m *Machine) stageError(ctx context.Context, r *Reserved, cause error) error {
-	log, err := m.run(ctx, step{names: []string{"result"}, vars: map[string]string{"id": r.ID}})
-	if err != nil {
-		return errors.Join(cause, err)
-	}
-	e := &sandboxer.StageError{Stage: cause.Error(), ExitCode: 1, Log: stageLog(string(log), cause.Error())}
-	e.Message = lastWord(e.Log)
-	return e
-}
-
-// stageLog is what was written since the stage began.
-func stageLog(log, stage string) string {
-	if i := strings.LastIndex(log, "::stage "+stage+"\n"); i >= 0 {
-		log = log[i+len("::stage "+stage+"\n"):]
-	}
-	return log
-}
-
-// lastWord is the last line that says something.
-func lastWord(log string) string {
-	lines := strings.Split(strings.TrimSpace(log), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
-}
-
 // control packs the control files; the last entry proves that all arrived.
-func (m *Machine) control(r *Reserved, j Job) ([]byte, error) {
+func control(r *Reserved, j Job) ([]byte, error) {
 	files := append(slices.Clone(j.Files),
 		File{Path: "mkdirs", Mode: 0o600, Data: nulTerminated(j.Mkdirs)},
 		File{Path: "copies", Mode: 0o600, Data: nulTerminated(copies(j.Files))},
 		File{Path: "images", Mode: 0o600, Data: imageLines(j.Images)},
-		File{Path: "jobs/up/run", Mode: 0o600, Data: []byte(m.jobText(r, j))},
+		File{Path: "jobs/up/run", Mode: 0o600, Data: []byte(jobText(r, j))},
 		File{Path: "complete", Mode: 0o600},
 	)
 	var buf bytes.Buffer
@@ -138,21 +113,13 @@ func copies(files []File) []string {
 }
 
 // jobText is the job's script with its values before it.
-func (m *Machine) jobText(r *Reserved, j Job) string {
+func jobText(r *Reserved, j Job) string {
 	build := "0"
 	if j.Build {
 		build = "1"
 	}
-	var b strings.Builder
-	for _, v := range [][2]string{
-		{"root", r.Root}, {"socket", m.socket()}, {"id", r.ID}, {"project", j.Project}, {"build", build},
-		{"bound", strconv.Itoa(max(1, int(j.Bound.Seconds())))},
-	} {
-		fmt.Fprintf(&b, "%s=%s\n", v[0], quote(v[1]))
-	}
-	b.WriteString("PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin\n")
-	b.WriteString(script("job"))
-	return b.String()
+	bound := max(1, int(j.Bound.Seconds()))
+	return fmt.Sprintf("id=%s\nproject=%s\nbuild=%s\nbound=%d\n", quote(r.ID), quote(j.Project), build, bound) + script("job")
 }
 
 // quote makes one shell word of s.
@@ -166,6 +133,25 @@ func networkLines(networks map[string]netip.Prefix) string {
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }
+
+// claims names the blocks of 16 addresses that the networks lie in: subnets
+// that overlap share one, whatever their sizes.
+func claims(networks map[string]netip.Prefix) []string {
+	var blocks []string
+	for _, subnet := range networks {
+		bits := min(subnet.Bits(), blockBits)
+		first := binary.BigEndian.Uint32(netip.PrefixFrom(subnet.Addr(), bits).Masked().Addr().AsSlice())
+		for i := range uint32(1) << (blockBits - bits) {
+			var block [4]byte
+			binary.BigEndian.PutUint32(block[:], first+i<<(32-blockBits))
+			blocks = append(blocks, fmt.Sprintf("%v_%d", netip.AddrFrom4(block), blockBits))
+		}
+	}
+	slices.Sort(blocks)
+	return blocks
+}
+
+const blockBits = 28
 
 func nulTerminated(paths []string) []byte {
 	var b []byte
@@ -181,16 +167,4 @@ func imageLines(images [][2]string) []byte {
 		b = fmt.Appendf(b, "%s %s\n", i[0], i[1])
 	}
 	return b
-}
-
-// A counter passes bytes on and knows how many there were.
-type counter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
 }

@@ -43,40 +43,53 @@ const minCompose = "2.21"
 // against it is an error with a remedy that matches ErrUnavailable, ErrHostKey
 // or ErrAuth. Its answer is kept for a minute.
 func (m *Machine) Probe(ctx context.Context) (*Facts, error) {
-	m.mu.Lock()
-	facts, fresh := m.facts, time.Since(m.probed) < probeAge
-	m.mu.Unlock()
-	if facts != nil && fresh {
-		return facts, nil
+	if f := m.known(); f != nil {
+		return f, nil
+	}
+	select {
+	case m.probing <- struct{}{}:
+		defer func() { <-m.probing }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if f := m.known(); f != nil {
+		return f, nil
 	}
 	return m.ProbeNow(ctx)
+}
+
+// known returns the facts that are still believed.
+func (m *Machine) known() *Facts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Since(m.probed) < probeAge {
+		return m.facts
+	}
+	return nil
 }
 
 // ProbeNow is Probe without believing an earlier one.
 func (m *Machine) ProbeNow(ctx context.Context) (*Facts, error) {
 	before := time.Now()
-	out, err := m.run(ctx, step{names: []string{"probe"}, vars: map[string]string{"socket": m.cfg.Socket}})
+	out, err := m.run(ctx, step{names: []string{"probe"}})
 	if err != nil {
 		return nil, err
 	}
-	facts, err := parseFacts(string(out), before)
+	halfway := before.Add(time.Since(before) / 2)
+	f, err := parseFacts(string(out), halfway)
 	if err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
-	m.facts, m.probed = facts, time.Now()
+	m.socket = f.Socket
 	m.mu.Unlock()
-	if err := m.probeEngine(ctx, facts); err != nil {
-		m.forgetFacts()
+	if err := m.probeEngine(ctx, f); err != nil {
 		return nil, err
 	}
-	return facts, nil
-}
-
-func (m *Machine) forgetFacts() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.facts = nil
+	m.facts, m.probed = f, time.Now()
+	m.mu.Unlock()
+	return f, nil
 }
 
 func unavailable(hint, format string, args ...any) error {
@@ -102,7 +115,7 @@ func parseFacts(out string, at time.Time) (*Facts, error) {
 	f.ClockSkew = time.Unix(number("clock"), 0).Sub(at).Round(time.Second)
 	switch {
 	case len(missing) > 0:
-		return nil, unavailable("install them on the host; Debian: coreutils util-linux tar gzip findutils", "the host lacks %s", strings.Join(missing, ", "))
+		return nil, unavailable("install them on the host; Debian: coreutils util-linux tar gzip findutils sed grep mawk", "the host lacks %s", strings.Join(missing, ", "))
 	case values["docker"] == "absent":
 		return nil, unavailable("install Docker Engine 20.10 or newer on the host; Debian: apt-get install docker.io", "the host has no docker command")
 	case values["socket_state"] == "absent":
@@ -160,11 +173,7 @@ func versionNumbers(v string) []int {
 const minEngine = "20.10"
 
 func (m *Machine) probeEngine(ctx context.Context, f *Facts) error {
-	eng, err := m.Engine(ctx)
-	if err != nil {
-		return err
-	}
-	info, err := eng.Info(ctx)
+	info, err := m.engine.Info(ctx)
 	if err != nil {
 		return Classify(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -60,7 +61,7 @@ func (m *Machine) Reserve(ctx context.Context, r Reservation) (*Reserved, error)
 			"disk_kb": strconv.FormatInt(r.DiskBytes>>10, 10), "cache_ttl": strconv.Itoa(int(m.cfg.CacheTTL.Seconds())),
 			"tree": r.Tree, "source": r.Source, "meta": string(r.Meta),
 		},
-		stdin: func() io.Reader { return strings.NewReader(m.reaper()) },
+		stdin: func() io.ReadCloser { return io.NopCloser(strings.NewReader(reaper())) },
 	})
 	if err != nil {
 		return nil, err
@@ -68,11 +69,8 @@ func (m *Machine) Reserve(ctx context.Context, r Reservation) (*Reserved, error)
 	return parseReserved(r, string(out))
 }
 
-// reaper is the text of the machine's caretaker. The values in it are paths of
-// our own configuration, quoted.
-func (m *Machine) reaper() string {
-	return "root=" + quote(m.cfg.Root) + "\nsocket=" + quote(m.socket()) + "\nid=none\n" + script("reaper")
-}
+// reaper is the text of the machine's caretaker.
+func reaper() string { return "id=none\n" + script("steps", "reaper") }
 
 func parseReserved(r Reservation, out string) (*Reserved, error) {
 	got := &Reserved{ID: r.ID, Generation: r.Generation, Networks: map[string]netip.Prefix{}}
@@ -108,66 +106,87 @@ func parseReserved(r Reservation, out string) (*Reserved, error) {
 	return got, nil
 }
 
+// maxDelete bounds, in bytes, the list of paths to remove from a base: a tree
+// that differs so much is sent whole.
+const maxDelete = 64 << 10
+
 // Upload brings the tree into the machine's cache: nothing if it is there,
 // only what changed if an earlier tree of the same source is. owner is
 // "uid:gid" for the files where the account may set it. progress gets the
-// bytes packed so far and may be nil.
+// bytes packed so far, from 0 again after a broken link, and may be nil.
+// [workspace.ErrChanged]: a file is not what the snapshot recorded any more.
 func (m *Machine) Upload(ctx context.Context, r *Reserved, tree *workspace.Snapshot, owner, source string, progress func(sent int64)) error {
 	if r.Cached {
 		return nil
 	}
-	diff, err := m.prepareBase(ctx, r, tree)
-	if err != nil {
-		return err
+	diff := tree.Diff(m.base(ctx, r))
+	deleted := strings.Join(diff.Delete, "\n")
+	if len(deleted) > maxDelete {
+		r.Base, deleted, diff = "", "", tree.Diff(workspace.Manifest{})
 	}
-	vars := r.vars()
-	vars["owner"], vars["source"] = owner, source
-	vars["delta"], vars["entries"] = "0", strconv.Itoa(count(tree.Entries()))
-	if r.Base != "" {
-		vars["delta"] = "1"
-	}
-	var packing error
-	_, err = m.run(ctx, step{names: []string{"upload"}, vars: vars, stdin: func() io.Reader {
-		out, in := io.Pipe()
-		go func() {
-			packing = tree.WriteTar(ctx, in, diff, func(packed, _ int64) {
-				if progress != nil {
-					progress(packed)
-				}
-			})
-			in.CloseWithError(packing)
-		}()
-		return out
-	}})
-	if errors.Is(packing, workspace.ErrChanged) {
-		return packing
+	err := m.send(ctx, r, tree, diff, map[string]string{
+		"owner": owner, "source": source, "base": r.Base, "delete": deleted, "entries": strconv.Itoa(count(tree.Entries())),
+	}, progress)
+	if isExit(err, exitTree) { // the base went meanwhile
+		r.Base = ""
+		return m.Upload(ctx, r, tree, owner, source, progress)
 	}
 	return err
 }
 
-// prepareBase starts from the earlier tree where there is one and says what
-// is left to send.
-func (m *Machine) prepareBase(ctx context.Context, r *Reserved, tree *workspace.Snapshot) (workspace.Diff, error) {
+// base is the manifest of the earlier tree to start from, empty if there is none.
+func (m *Machine) base(ctx context.Context, r *Reserved) workspace.Manifest {
 	if r.Base == "" {
-		return tree.Diff(workspace.Manifest{}), nil
+		return workspace.Manifest{}
 	}
 	text, err := m.run(ctx, step{names: []string{"manifest"}, vars: map[string]string{"base": r.Base}})
-	base, parseErr := workspace.ParseManifest(text)
+	manifest, parseErr := workspace.ParseManifest(text)
 	if err != nil || parseErr != nil {
 		r.Base = ""
-		return tree.Diff(workspace.Manifest{}), nil
+		return workspace.Manifest{}
 	}
-	diff := tree.Diff(base)
-	vars := r.vars()
-	vars["base"] = r.Base
-	_, err = m.run(ctx, step{names: []string{"base"}, vars: vars, stdin: func() io.Reader {
-		return strings.NewReader(strings.Join(diff.Delete, "\x00"))
+	return manifest
+}
+
+func (m *Machine) send(ctx context.Context, r *Reserved, tree *workspace.Snapshot, diff workspace.Diff, vars map[string]string, progress func(int64)) error {
+	maps.Copy(vars, r.vars())
+	var p *packer
+	_, err := m.run(ctx, step{names: []string{"upload"}, vars: vars, stdin: func() io.ReadCloser {
+		p = pack(ctx, tree, diff, progress)
+		return p
 	}})
-	if isExit(err, exitIncomplete) {
-		r.Base = ""
-		return tree.Diff(workspace.Manifest{}), nil
+	if p != nil && errors.Is(p.err, workspace.ErrChanged) {
+		return p.err
 	}
-	return diff, err
+	return err
+}
+
+// A packer is the stream of a tree. Nothing of it goes on after Close.
+type packer struct {
+	*io.PipeReader
+	done chan struct{}
+	err  error // of packing; valid after Close
+}
+
+func pack(ctx context.Context, tree *workspace.Snapshot, diff workspace.Diff, progress func(int64)) *packer {
+	out, in := io.Pipe()
+	p := &packer{PipeReader: out, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.err = tree.WriteTar(ctx, in, diff, func(packed, _ int64) {
+			if progress != nil {
+				progress(packed)
+			}
+		})
+		in.CloseWithError(p.err)
+	}()
+	return p
+}
+
+func (p *packer) Close() error {
+	err := p.PipeReader.Close()
+	<-p.done
+	return err
 }
 
 func count[T any](all iter.Seq[T]) int {

@@ -1,18 +1,19 @@
 # Streams the job's output from an offset until it ends. In: id offset.
-job=$dir/jobs/up
-while :; do
+{ command exec 3<"$job/out"; } 2>/dev/null || die 65 "the sandbox was removed meanwhile"
+dd bs=1 skip="$offset" count=0 <&3 2>/dev/null
+ticks=0
+while listening; do
 	if [ ! -d "$dir" ] || [ -e "$dir/destroying" ]; then die 72 "the sandbox is being destroyed"; fi
-	ended=
-	if [ -e "$job/rc" ]; then ended=1; elif ! alive "$job/pid"; then [ -e "$job/rc" ] || ended=died; fi
-	size=$(wc -c <"$job/out" 2>/dev/null || echo 0)
-	if [ "$size" -gt "$offset" ]; then
-		tail -c "+$((offset + 1))" "$job/out" | head -c "$((size - offset))"
-		offset=$size
-	fi
-	case $ended in
-	1) break ;;
-	died) die 76 "the job was killed on the host" ;;
+	alive "$job/pid" || died=1
+	rc=
+	read -r rc 2>/dev/null <"$job/rc"
+	cat <&3
+	case $rc in
+	0) exit 0 ;;
+	?*) read -r stage <"$job/stage" && die 77 "$stage $rc" ;;
 	esac
-	sleep 0.1 2>/dev/null || sleep 1
+	[ -z "${died:-}" ] || die 76 "the job was killed on the host"
+	# a short job is soon noticed, a long one costs little
+	ticks=$((ticks + 1))
+	if [ "$ticks" -lt 50 ]; then pause 0.1; else pause 0.4; fi
 done
-[ "$(cat "$job/rc")" = 0 ] || die 77 "$(cat "$job/stage")"

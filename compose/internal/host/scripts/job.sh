@@ -1,7 +1,6 @@
 # The detached job: config, pull, build, up. The stage that fails is the class
-# of the error, because compose's exit code is 1 for everything.
-job=$dir/jobs/up
-echo "$$ $(started $$)" >"$job/.pid" && mv "$job/.pid" "$job/pid"
+# of the error, because compose's exit code says nothing. In: id project
+# build bound.
 cd "$dir" || exit 1
 
 finish() {
@@ -17,44 +16,81 @@ stage() {
 # Nothing of the account's environment reaches compose, and nothing of the
 # workspace steers it.
 compose() {
-	env -i PATH="$PATH" HOME="$dir/docker" DOCKER_CONFIG="$dir/docker" ${DOCKER_HOST:+DOCKER_HOST="$DOCKER_HOST"} LC_ALL=C \
+	env -i PATH="$PATH" HOME="$dir/docker" DOCKER_CONFIG="$dir/docker" DOCKER_HOST="$DOCKER_HOST" LC_ALL=C \
 		COMPOSE_DISABLE_ENV_FILE=1 COMPOSE_EXPERIMENTAL_GIT_REMOTE=false COMPOSE_EXPERIMENTAL_OCI_REMOTE=false COMPOSE_MENU=false \
-		BUILDX_GIT_INFO=false BUILDX_GIT_LABELS=0 GIT_DIR=/nonexistent \
+		BUILDX_GIT_INFO=false BUILDX_GIT_LABELS=0 GIT_DIR=/nonexistent DOCKER_CLI_HINTS=false \
 		timeout -k 10 "$bound" docker compose --ansi never --progress plain -p "$project" --project-directory "$dir/src" \
 		--env-file /dev/null -f "$dir/compose.yaml" "$@"
+}
+
+# try runs compose, and ends the job if that fails.
+try() {
+	compose "$@"
+	ended "$?" "$1"
+}
+
+ended() {
+	[ "$1" != 0 ] || return 0
+	[ "$1" != 124 ] || echo "docker compose $2 was ended: it took longer than $bound seconds"
+	finish "$1"
+}
+
+# build_images builds again when somebody removed an image, of an earlier build
+# of the same, that the engine was about to use.
+build_images() {
+	for again in 1 2 ''; do
+		from=$(wc -c <"$job/out")
+		compose build
+		rc=$?
+		if [ "$rc" = 0 ] || [ -z "$again" ]; then break; fi
+		tail -c "+$((from + 1))" "$job/out" | grep -qE '(No such image:|failed to get digest|unknown parent image ID) sha256:' || break
+	done
+	ended "$rc" build
 }
 
 # slot waits for one of the host's places for heavy work: more than twice the
 # processors at once makes nothing faster.
 slot() {
-	places=$(($(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) * 2))
+	places=$(($(getconf _NPROCESSORS_ONLN 2>/dev/null || nproc 2>/dev/null || echo 2) * 2))
 	while :; do
 		n=0
 		while [ "$n" -lt "$places" ]; do
-			exec 8>"$root/slots/up.$n"
+			exec 8>>"$root/slots/up.$n"
 			flock -n 8 && return
 			n=$((n + 1))
 		done
-		sleep 0.2 2>/dev/null || sleep 1
+		pause 0.2
 	done
 }
 
+# absent sets services to those whose images are not on the host.
+absent() {
+	services=
+	set --
+	while read -r service image; do set -- "$@" "$image"; done <"$dir/images"
+	if [ "$#" = 0 ] || docker image inspect "$@" >/dev/null 2>&1; then return; fi
+	while read -r service image; do
+		docker image inspect "$image" >/dev/null 2>&1 || services="$services $service"
+	done <"$dir/images"
+}
+
 stage config
-compose config -q || finish 1
+try config -q
 stage queue
 slot
-missing=
-while read -r service image; do
-	docker image inspect "$image" >/dev/null 2>&1 || missing="$missing $service"
-done <"$dir/images"
-if [ -n "$missing" ]; then
+absent
+if [ -n "$services" ]; then
 	stage pull
-	compose pull $missing || finish 1
+	try pull $services
 fi
 if [ "$build" = 1 ]; then
 	stage build
-	compose build || finish 1
+	date -u +%Y-%m-%dT%H:%M:%S >"$job/built"
+	exec 5>>"$root/slots/build"
+	flock -s 5
+	build_images
+	exec 5>&-
 fi
 stage up
-compose up -d --no-build --pull never || finish 1
+try up -d --no-build --pull never
 finish 0

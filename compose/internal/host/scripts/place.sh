@@ -1,46 +1,64 @@
 # Puts everything the job needs in place. In: id generation attempt tree
-# networks ("key subnet" a line); stdin: a tar of the control files. Once the
-# job was started, by whomever, there is nothing to do.
-open_root
-job=$dir/jobs/up
-locked=
-n=0
-until [ -e "$job/pid" ]; do
-	if lock 0; then locked=1 && break; fi
-	[ -d "$dir" ] || break
-	n=$((n + 1))
-	[ "$n" -lt 600 ] || die 75 "another operation holds the sandbox"
-	sleep 0.2 2>/dev/null || sleep 1
-done
-guard
-if [ -n "$locked" ] && [ ! -e "$dir/placed" ]; then
-	printf '%s\n' "$networks" | while read -r key subnet; do
-		[ -n "$key" ] || continue
-		claim=$root/net/$(printf %s "$subnet" | tr / _)
-		[ "$(cat "$claim" 2>/dev/null)" = "$id" ] && continue
-		(set -C && echo "$id" >"$claim") 2>/dev/null || exit 68
-	done || {
-		for claim in "$root"/net/*; do [ "$(cat "$claim" 2>/dev/null)" = "$id" ] && rm -f "$claim"; done
-		die 68 "a subnet was taken meanwhile"
-	}
-	printf '%s\n' "$networks" >"$dir/networks"
-	exec 7>"$root/slots/cache"
-	flock -s -w 60 7 || die 75 "the cache is held"
-	[ -d "$root/cache/src/$tree" ] || die 81 "the cached tree is gone"
+# claims ("a.b.c.d_28" a word) networks ("key subnet" a line); stdin: a tar of
+# the control files. Once the job was started, by whomever, there is nothing to
+# do.
+enter
+if [ ! -e "$job/pid" ]; then
+	# all that comes over the link comes before the lock
+	cat >"$dir/.control.$$"
+	n=0
+	until flock -n 4 || [ -e "$job/pid" ]; do
+		listening && [ "$n" -lt 1200 ] || die 75 "another client is preparing the sandbox"
+		n=$((n + 1))
+		pause 0.1
+	done
+	guard
+fi
+
+# claim_subnets makes a file for every block of 16 addresses, or none at all.
+claim_subnets() {
+	set -C
+	for claim in $claims; do
+		if ! echo "$id" 2>/dev/null >"$root/net/$claim"; then
+			owner=
+			read -r owner <"$root/net/$claim"
+			[ "$owner" = "$id" ] || { drop_claims; die 68 "a subnet was taken meanwhile"; }
+		fi
+	done
+	set +C
+}
+
+copy_tree() {
+	exec 7>>"$root/slots/cache"
+	take 7 60 -s || die 75 "the cache is held"
+	cached=$root/cache/src/$tree
+	[ -d "$cached" ] || die 81 "the cached tree is gone"
+	epoch >"$cached/used"
 	rm -rf "$dir/src" "$dir/.src"
-	cp -a --reflink=auto "$root/cache/src/$tree" "$dir/.src" 2>/dev/null || cp -a "$root/cache/src/$tree" "$dir/.src" || die 80 "cannot copy the tree: $root may be full"
-	chmod 755 "$dir/.src" && mv "$dir/.src" "$dir/src"
+	cp -a --reflink=auto "$cached/tree" "$dir/.src" 2>/dev/null || {
+		rm -rf "$dir/.src"
+		cp -a "$cached/tree" "$dir/.src" || die 71 "cannot copy the tree: $root may be full"
+	}
 	exec 7>&-
-	tar --no-same-owner -pxf - -C "$dir" || die 79 "the control files arrived incomplete"
-	[ -f "$dir/complete" ] || die 79 "the control files arrived incomplete"
+	mv "$dir/.src" "$dir/src"
+}
+
+place() {
+	claim_subnets
+	copy_tree
+	# an earlier try may have come this far
+	rm -rf "$dir/complete" "$dir/pins"
+	mkdir "$dir/pins"
+	tar --no-same-owner -pxf "$dir/.control.$$" -C "$dir" && [ -f "$dir/complete" ] || die 79 "the control files arrived incomplete"
 	if [ -s "$dir/mkdirs" ]; then
-		(umask 022 && cd "$dir/src" && xargs -0 mkdir -p -- <"$dir/mkdirs") || die 80 "cannot create the directories that are bound"
+		(umask 022 && cd "$dir/src" && xargs -0 mkdir -p -- <"$dir/mkdirs") || die 71 "cannot create the directories that are bound"
 	fi
 	if [ -s "$dir/copies" ]; then
 		# pairs of source and target; nothing has run yet, so no link can have been planted
-		(cd "$dir/src" && xargs -0 -n 2 sh -c 'cp -a -- "./$2" "$1/$3"' sh "$dir" <"$dir/copies") || die 80 "cannot copy the files that are pinned"
+		(cd "$dir/src" && xargs -0 -n 2 sh -c 'cp -a -- "./$2" "$1/$3"' sh "$dir" <"$dir/copies") || die 71 "cannot copy the files that are pinned"
 	fi
-	: >"$dir/placed"
-else
-	cat >/dev/null
-fi
+	printf '%s\n' "$networks" >"$dir/networks" && : >"$dir/placed"
+}
+
+if [ ! -e "$job/pid" ] && [ ! -e "$dir/placed" ]; then place; fi
+rm -f "$dir/.control.$$"

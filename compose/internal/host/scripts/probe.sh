@@ -1,31 +1,27 @@
-# What this host is and has, one fact a line. Sweeps what is overdue on the
-# way, in the background: every connection does.
+# What this host is and has, one fact a line. Starts the reaper on the way where
+# that is missing, for instance after a reboot: every connection does.
 fact() { printf '%s %s\n' "$1" "$2"; }
-for tool in tar gzip flock setsid sha256sum awk sed find xargs timeout cut df; do
+for tool in tar gzip flock setsid timeout sha256sum awk sed grep find xargs cut sort df dd; do
 	command -v "$tool" >/dev/null 2>&1 || fact missing "$tool"
 done
+[ -r /proc/self/stat ] || fact missing /proc
 fact uid "$(id -u)"
 fact user "$(id -un)"
 fact kernel "$(uname -s) $(uname -r)"
 fact machine "$(uname -m)"
-fact cpus "$(getconf _NPROCESSORS_ONLN 2>/dev/null)"
+fact cpus "$(getconf _NPROCESSORS_ONLN 2>/dev/null || nproc 2>/dev/null)"
 fact clock "$(epoch)"
 open_root
+know_root
 fact root "$root"
-fact root_id "$(root_id)"
-fact free_kb "$(df -Pk "$root" | awk 'NR==2 {print $4}')"
-fact sandboxes "$(ls "$root/sb" | wc -l | tr -d ' ')"
+fact root_id "$root_id"
+fact free_kb "$(df -Pk "$root" | awk 'NR == 2 { print $4 }')"
+set -- "$root"/sb/*
+[ -e "$1" ] || shift
+fact sandboxes "$#"
 if ! command -v docker >/dev/null 2>&1; then
 	fact docker absent
 	exit 0
-fi
-fact docker "$(command -v docker)"
-if [ -z "${socket:-}" ]; then
-	socket=/var/run/docker.sock
-	for candidate in "${DOCKER_HOST:-}" "$socket" "${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/docker.sock"; do
-		candidate=${candidate#unix://}
-		if [ -S "$candidate" ]; then socket=$candidate && break; fi
-	done
 fi
 fact socket "$socket"
 if [ ! -S "$socket" ]; then
@@ -33,9 +29,20 @@ if [ ! -S "$socket" ]; then
 elif [ ! -w "$socket" ]; then
 	fact socket_state refused
 fi
-fact compose "$(docker compose version --short 2>/dev/null)"
+fact compose "$(docker compose version --short 2>/dev/null)" &
 if docker compose --help 2>/dev/null | grep -q -e '--progress'; then fact compose_progress yes; fi
-if [ -n "$(ls "$root/sb")" ] && ! alive "$root/slots/reaper.pid"; then
-	(reap_expired && reap_strays) </dev/null >/dev/null 2>&1 &
+wait
+
+# with no sandbox to watch the reaper looks around once and ends
+missing_reaper() {
+	[ -f "$root/slots/reaper.sh" ] && ! alive "$root/slots/reaper.pid" || return
+	[ "$1" -gt 0 ] || [ -z "$(find "$root/slots/swept" -mmin -1 2>/dev/null)" ]
+}
+if missing_reaper "$#"; then
+	exec 8>>"$root/slots/admit"
+	if flock -n 8 && missing_reaper "$#"; then
+		launch "$root/slots/reaper.sh" "$root/slots/reaper.pid" /dev/null sweep 8>&-
+	fi
+	exec 8>&-
 fi
 exit 0

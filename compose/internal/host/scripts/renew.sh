@@ -1,9 +1,8 @@
 # Moves the lease to later. In: id lease.
-[ -d "$dir" ] || die 65 "the host does not hold the sandbox"
-exec 6>"$dir/lease.lock"
-flock -w 30 6 || die 75 "the lease is held"
+{ command exec 6>>"$dir/lease.lock"; } 2>/dev/null || die 65 "the host does not hold the sandbox"
+take 6 30 || die 75 "the lease is held"
 [ -e "$dir/destroying" ] && die 72 "the sandbox is being destroyed"
-have=$(cat "$dir/lease")
+read -r have 2>/dev/null <"$dir/lease" || die 65 "the host does not hold the sandbox"
 if [ "$lease" -gt "$have" ]; then
-	echo "$lease" >"$dir/.lease" && mv "$dir/.lease" "$dir/lease" || die 80 "cannot write in $root"
+	echo "$lease" >"$dir/.lease" && mv "$dir/.lease" "$dir/lease" || die 71 "cannot write in $root: the disk may be full"
 fi

@@ -1,0 +1,219 @@
+//go:build linux
+
+package host
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+)
+
+// reapLimit is what a reaper may take on a busy machine once a lease has ended.
+const reapLimit = 20 * time.Second
+
+func (s *sandbox) isGone() bool {
+	_, err := os.Stat(filepath.Join(s.root, "lock", s.id))
+	return os.IsNotExist(err) && len(s.onEngine(s.id)) == 0
+}
+
+func (g *rig) reserveFor(d time.Duration) *sandbox {
+	g.t.Helper()
+	s := &sandbox{rig: g, id: newID(), tree: g.snapshot(nil)}
+	g.t.Cleanup(s.destroy)
+	r := s.reservation()
+	r.Expires = time.Now().Add(d)
+	var err error
+	if s.Reserved, err = g.Reserve(g.t.Context(), r); err != nil {
+		g.t.Fatal(err)
+	}
+	if err := g.Upload(g.t.Context(), s.Reserved, s.tree, "0:0", source, nil); err != nil {
+		g.t.Fatal(err)
+	}
+	return s
+}
+
+// TestLeaseEnds: with no client alive the host itself takes a sandbox away,
+// also when its reaper has seen only long leases before.
+func TestLeaseEnds(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, g *rig) {
+		image := g.image()
+		client := &rig{Machine: g.another(), t: t, root: g.root, real: g.real, images: g.images, transport: g.transport}
+		long := g.reserveFor(time.Hour)
+		long.mustRun(held(image))
+		s := client.reserveFor(4 * time.Second)
+		s.mustRun(held(image))
+		client.Close()
+		if s.isGone() {
+			t.Error("gone before its time")
+		}
+		if !eventually(reapLimit, s.isGone) {
+			t.Errorf("not reaped; left are %v", s.onEngine(s.id))
+		}
+		if long.isGone() {
+			t.Error("the other sandbox was reaped too")
+		}
+		s.assertNothing(s.id)
+		s.Machine = g.Machine // for the cleanup
+	})
+}
+
+// TestRenewAgainstReaper: a lease that was renewed holds, one that was not ends.
+func TestRenewAgainstReaper(t *testing.T) {
+	t.Parallel()
+	g := localRig(t, Config{})
+	boxes := make([]*sandbox, 8)
+	renewed := make([]error, len(boxes))
+	var all sync.WaitGroup
+	deadline := time.Now().Add(3 * time.Second).Truncate(time.Second)
+	for i := range boxes {
+		boxes[i] = g.reserveFor(time.Until(deadline))
+		all.Go(func() {
+			time.Sleep(time.Until(deadline.Add(time.Duration(i-2) * 120 * time.Millisecond)))
+			renewed[i] = g.Renew(t.Context(), boxes[i].id, time.Now().Add(time.Hour))
+		})
+	}
+	all.Wait()
+	for i, s := range boxes {
+		if renewed[i] != nil {
+			assertIs(t, renewed[i], sandboxer.ErrConflict)
+			if !eventually(reapLimit, s.isGone) {
+				t.Errorf("%d: neither renewed nor reaped", i)
+			}
+		}
+	}
+	time.Sleep(2 * time.Second)
+	for i, s := range boxes {
+		if sight, err := g.Look(t.Context(), s.id); err != nil || sight.Present != (renewed[i] == nil) || sight.Destroying {
+			t.Errorf("%d: renewed with %v, looked at %+v, error %v", i, renewed[i], sight, err)
+		}
+	}
+}
+
+// TestReaperIsReplaced: the next probe starts another when it was killed.
+func TestReaperIsReplaced(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, g *rig) {
+		s := g.reserveFor(3 * time.Second)
+		first := g.reaper()
+		if err := exec.Command("kill", "-9", first).Run(); err != nil {
+			t.Fatal(err)
+		}
+		if !eventually(5*time.Second, func() bool { return g.reaper() == "" }) {
+			t.Fatal("the reaper outlived SIGKILL")
+		}
+		if _, err := g.another().Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if second := g.reaper(); second == "" || second == first {
+			t.Errorf("the reaper is %q, before it was %q", second, first)
+		}
+		if !eventually(reapLimit, s.isGone) {
+			t.Error("not reaped")
+		}
+	})
+}
+
+// TestReaperFinishesATeardown: one whose client died in the middle.
+func TestReaperFinishesATeardown(t *testing.T) {
+	t.Parallel()
+	g := localRig(t, Config{})
+	s := g.reserveFor(time.Hour)
+	s.mustRun(held(g.image()))
+	mark := filepath.Join(g.root, "sb", s.id, "destroying")
+	put(t, mark, nil, 0o600)
+	before := time.Now().Add(-2 * time.Minute)
+	if err := os.Chtimes(mark, before, before); err != nil {
+		t.Fatal(err)
+	}
+	if err := exec.Command("kill", "-USR1", g.reaper()).Run(); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(reapLimit, s.isGone) {
+		t.Error("not finished")
+	}
+}
+
+// TestStraysAreSwept: objects of this root without a directory go at the next
+// probe; those of others stay.
+func TestStraysAreSwept(t *testing.T) {
+	t.Parallel()
+	g := localRig(t, Config{})
+	image := g.image()
+	s := g.reserve(nil)
+	s.mustRun(held(image))
+	stray, foreign := newID(), newID()
+	label := func(id, root string) []string {
+		return []string{"--label", LabelID + "=" + id, "--label", LabelRoot + "=" + root}
+	}
+	g.docker(append(append([]string{"run", "-d", "--network", "none"}, label(stray, s.RootID)...), image, "hold")...)
+	g.docker(append([]string{"volume", "create"}, label(stray, s.RootID)...)...)
+	g.docker(append(append([]string{"network", "create", "--internal", "--subnet", randomSubnet().String()}, label(stray, s.RootID)...), stray)...)
+	volume := g.docker(append([]string{"volume", "create"}, label(foreign, "other")...)...)
+	t.Cleanup(func() { g.docker("volume", "rm", volume) })
+
+	if err := exec.Command("kill", "-9", g.reaper()).Run(); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(5*time.Second, func() bool { return g.reaper() == "" }) {
+		t.Fatal("the reaper outlived SIGKILL")
+	}
+	if _, err := g.another().Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(reapLimit, func() bool { return len(g.onEngine(stray)) == 0 }) {
+		t.Errorf("strays are left: %v", g.onEngine(stray))
+	}
+	if len(g.onEngine(foreign)) == 0 || len(g.onEngine(s.id)) == 0 {
+		t.Errorf("of the other root: %v, of the sandbox: %v", g.onEngine(foreign), g.onEngine(s.id))
+	}
+
+	s.destroy()
+	g.docker(append([]string{"volume", "create"}, label(stray, s.RootID)...)...)
+	g.sweepDue()
+	if _, err := g.another().Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(reapLimit, func() bool { return len(g.onEngine(stray)) == 0 }) {
+		t.Errorf("with no sandbox there, strays are left: %v", g.onEngine(stray))
+	}
+}
+
+// sweepDue makes the last look around an old one.
+func (g *rig) sweepDue() {
+	g.t.Helper()
+	before := time.Now().Add(-2 * time.Minute)
+	if err := os.Chtimes(filepath.Join(g.root, "slots/swept"), before, before); err != nil && !os.IsNotExist(err) {
+		g.t.Fatal(err)
+	}
+}
+
+// TestCacheTTL: a tree stays for as long as the operator said, and no longer.
+func TestCacheTTL(t *testing.T) {
+	t.Parallel()
+	g := localRig(t, Config{CacheTTL: 3 * time.Second})
+	s := g.reserve(nil)
+	s.destroy()
+	s.assertCached()
+	if again, err := g.Reserve(t.Context(), s.reservation()); err != nil || !again.Cached {
+		t.Errorf("reserved %+v, error %v; want the tree cached", again, err)
+	}
+	s.destroy()
+	cached := func() bool { _, err := os.Stat(filepath.Join(g.root, "cache/src", s.tree.Digest())); return err == nil }
+	if !cached() {
+		t.Error("the tree went with the sandbox")
+	}
+	time.Sleep(3 * time.Second)
+	g.sweepDue()
+	if _, err := g.another().Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(reapLimit, func() bool { return !cached() }) {
+		t.Error("the tree is still there")
+	}
+}

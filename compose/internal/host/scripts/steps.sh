@@ -1,0 +1,88 @@
+# What the classic builder leaves behind, on hosts without buildx: every step
+# of a build is an image without name or label, and a step that fails leaves
+# its container. Builds of one tree share these images, and the engine fails a
+# build when one is removed that it is about to use. So they go when no build
+# of this root is running, exactly those that a build of this root made, and
+# never by force: what somebody gave a name or uses stays.
+
+# note_steps writes cache/steps/<id>: "image since" of every step reported by
+# the job, which is only its own if it was made since. It removes the
+# containers of steps.
+note_steps() {
+	read -r since 2>/dev/null <"$job/built" || return 0
+	reported=$(awk '
+		/ ---> [0-9a-f]+$/ && length($NF) == 12 { print "image", $NF }
+		/ ---> Running in [0-9a-f]+$/ { left[$NF] = 1; print "ran", $NF }
+		/Removing intermediate container [0-9a-f]+$/ { delete left[$NF] }
+		/^Step [0-9]+\/[0-9]+ : / { gsub(/[]["]/, " "); sub(/.*,/, " "); print "word", $NF }
+		END { for (container in left) print "left", container }
+	' "$job/out")
+	[ -n "$reported" ] || return 0
+	failed=$(printf '%s\n' "$reported" | sed -n 's/^left //p')
+	[ -z "$failed" ] || docker rm -v $failed >/dev/null 2>&1
+	{
+		printf '%s\n' "$reported" | sed -n "s/^image \(.*\)/\1 $since/p"
+		read -r stage rest <"$job/stage"
+		[ "$stage" != build ] || unreported || :
+	} >"$root/cache/steps/.$id" && mv "$root/cache/steps/.$id" "$root/cache/steps/$id"
+}
+
+# unnamed lists "time id" of all images without a name.
+unnamed() {
+	all=$(TZ=UTC docker image ls -a --no-trunc --format '{{.Repository}} {{.CreatedAt}} {{.ID}}') || return
+	printf '%s\n' "$all" | sed -n 's/^<none> \([^ ]*\) \([^ ]*\) .* sha256:/\1T\2 /p'
+}
+
+# unreported lists the images of steps whose report was lost when the build was
+# killed: those made since it began in a container that was reported, of an
+# image that the build made, or of another that it used (or nothing) by an
+# instruction that ends with the same word as one of the build's.
+unreported() {
+	young=$(unnamed | awk -v since="$since" '$1 >= since { print $2 }')
+	[ -n "$young" ] || return 0
+	{
+		printf '%s\n' "$reported"
+		docker image inspect --format '{{.Created}} {{.Id}} -{{.Parent}} -{{.Container}} {{.ContainerConfig.Cmd}}' $young | sort
+	} 2>/dev/null | awk -v since="$since" '
+		function short(id) { sub(/^-/, "", id); sub(/^sha256:/, "", id); return substr(id, 1, 12) }
+		BEGIN { known[""] = 1 }
+		$1 == "image" { known[$2] = 1; next }
+		$1 == "ran" { ran[$2] = 1; next }
+		$1 == "word" { word[$2] = 1; next }
+		$1 == "left" { next }
+		{
+			id = short($2); parent = short($3); container = short($4)
+			gsub(/[]["]/, " ")
+			if (id in known) {
+				fresh[id] = 1
+			} else if (container in ran || parent in fresh || parent in known && $NF in word) {
+				fresh[id] = 1
+				print id, since
+			}
+		}'
+}
+
+# sweep_steps removes the noted images, or leaves that to the next one who
+# calls it if a build of this root is running.
+sweep_steps() {
+	set -- "$root"/cache/steps/*
+	[ -e "$1" ] || return 0
+	if no_builds; then remove_steps "$@" >/dev/null 2>&1; fi
+	exec 5>&- 7>&-
+}
+
+# remove_steps NOTE... goes on as long as images are in each other's way.
+remove_steps() {
+	for try in 1 2 3; do
+		list=$(unnamed) || return
+		unused=$(printf '%s\n' "$list" | awk '
+			!listing { if (!($1 in since)) order[++n] = $1; if (!($1 in since) || $2 < since[$1]) since[$1] = $2; next }
+			{ id = substr($2, 1, 12); if (id in since && $1 >= since[id]) there[id] = 1 }
+			END { for (; n > 0; n--) if (order[n] in there) print order[n] }
+		' "$@" listing=1 -)
+		if [ -z "$unused" ] || docker rmi $unused; then
+			rm -f "$@"
+			return
+		fi
+	done
+}

@@ -94,7 +94,7 @@ func TestBadInput(t *testing.T) {
 		{"no such host", []string{"create", "--input", "repo=" + empty, "--host", "mars"}, exitNotFound, []string{"mars", "local"}},
 		{"no such repository", []string{"create", "--input", "repo=/no/such/dir"}, exitNotFound, []string{"/no/such/dir", "repo"}},
 		{"no compose file", []string{"create", "--input", "repo=" + empty}, exitNotFound, []string{"compose.yaml", "docker-compose.yml", "e2e/"}},
-		{"broken compose file", []string{"create", "--input", "repo=" + broken}, exitRefused, []string{"compose.yaml:4"}},
+		{"broken compose file", []string{"create", "--input", "repo=" + broken}, exitRefused, []string{"compose.yaml:5", "YAML"}},
 		{"refused by admission", []string{"create", "--input", "repo=" + privileged}, exitRefused, []string{"compose.yaml:4", "services.web.privileged", "PRIVILEGED"}},
 		{"missing required input", []string{"create"}, exitUsage, []string{"inputs.repo", "required"}},
 		{"undeclared input", []string{"create", "--input", "repo=.", "--input", "color=red"}, exitUsage, []string{"color", "not declared"}},

@@ -1,6 +1,7 @@
 package sshtest
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,7 +33,8 @@ func StartAgent(t testing.TB, keys ...string) (socket string) {
 		os.RemoveAll(dir)
 	})
 	for deadline := time.Now().Add(startLimit); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
+		if conn, err := net.Dial("unix", socket); err == nil {
+			conn.Close()
 			break
 		}
 		if time.Now().After(deadline) {

@@ -56,7 +56,7 @@ func (m *Machine) Teardown(ctx context.Context, id string, generation int) (sand
 // cleared from inside a container, then it runs again.
 func (m *Machine) removeAll(ctx context.Context, id string, generation int) ([]byte, error) {
 	var all bytes.Buffer
-	s := step{names: []string{"steps", "teardown"}, vars: map[string]string{"id": id, "generation": strconv.Itoa(generation)}, stdout: &all}
+	s := step{names: []string{"destroy", "steps", "teardown"}, vars: map[string]string{"id": id, "generation": strconv.Itoa(generation)}, stdout: &all}
 	_, err := m.run(ctx, s)
 	if isExit(err, exitFiles) {
 		if clearErr := m.clearFiles(ctx, id); clearErr != nil {
@@ -109,8 +109,25 @@ func (m *Machine) Inventory(ctx context.Context, id string) (engine.Inventory, e
 	if err != nil {
 		return nil, err
 	}
-	inventory, err := eng.Objects(ctx, LabelID+"="+id)
+	var inventory engine.Inventory
+	err = ask(ctx, func() (err error) {
+		inventory, err = eng.Objects(ctx, LabelID+"="+id)
+		return err
+	})
 	return inventory, Classify(err)
+}
+
+// ask makes a call to the engine that changes nothing. One that is not answered
+// is made again, since it may have been the link that broke.
+func ask(ctx context.Context, call func() error) error {
+	err := call()
+	for try := 1; try < tries && errors.Is(err, engine.ErrUnreachable); try++ {
+		if pause(ctx, 100*time.Millisecond) != nil {
+			return err
+		}
+		err = call()
+	}
+	return err
 }
 
 // Renew moves the lease to a later time. ErrConflict: the sandbox is not there

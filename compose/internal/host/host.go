@@ -9,7 +9,7 @@
 //	lock/<id>               one lock per sandbox, gone with it
 //	net/<block>             who claimed a block of 16 addresses
 //	cache/src/<digest>/     an uploaded tree, never written by a container: tree/ manifest source used
-//	cache/steps/<id>        images that a sandbox's build left and that others may still stand on
+//	cache/steps/            images that builds left and that others may still stand on
 //	slots/                  locks for admission, the cache, builds and heavy work; the reaper
 //	sb/<id>/                meta.json lease attempt tree networks plan.json
 //	                        compose.yaml pins/ src/ jobs/up/{run,pid,out,stage,rc}
@@ -44,7 +44,8 @@ import (
 //go:embed scripts/*.sh
 var scripts embed.FS
 
-// script joins the library and the named scripts into one.
+// script joins the library and the named scripts into one, without what is for
+// people only: a shell on the host reads its script byte by byte.
 func script(names ...string) string {
 	var b strings.Builder
 	for _, name := range append([]string{"lib"}, names...) {
@@ -52,7 +53,11 @@ func script(names ...string) string {
 		if err != nil {
 			panic("no script " + name) // names are constants of this package
 		}
-		b.Write(text)
+		for line := range strings.Lines(string(text)) {
+			if line = strings.TrimLeft(line, "\t"); line != "\n" && line[0] != '#' {
+				b.WriteString(line)
+			}
+		}
 	}
 	return b.String()
 }
@@ -95,8 +100,8 @@ func (m *Machine) Close() error {
 	return m.remote.Close()
 }
 
-// killedCode is what a script ends with that SIGKILL ended, by a teardown for
-// instance; asked again the host says which.
+// killedCode is what a script ends with that was killed, by a teardown for
+// instance; asked again, the host says why.
 const killedCode = 128 + 9
 
 // tries is how often a script is run when the link breaks under it.
@@ -161,24 +166,19 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Exit codes of the scripts; scripts/lib.sh lists them.
+// Exit codes of the scripts that mean something here; scripts/lib.sh lists all.
 const (
 	exitGone       = 65
 	exitGeneration = 66
 	exitNoSlot     = 67
 	exitSubnet     = 68
 	exitResidue    = 69
-	exitTool       = 70
 	exitDisk       = 71
 	exitDestroying = 72
 	exitNewer      = 73
 	exitFiles      = 74
-	exitBusy       = 75
-	exitJobKilled  = 76
 	exitJobFailed  = 77
 	exitEngine     = 78
-	exitIncomplete = 79
-	exitRoot       = 80
 	exitTree       = 81
 )
 

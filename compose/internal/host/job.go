@@ -148,7 +148,7 @@ func claims(networks map[string]netip.Prefix) []string {
 		}
 	}
 	slices.Sort(blocks)
-	return blocks
+	return slices.Compact(blocks)
 }
 
 const blockBits = 28

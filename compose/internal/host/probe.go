@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose/internal/engine"
 )
 
 // Facts are what a probe found out.
@@ -173,7 +174,11 @@ func versionNumbers(v string) []int {
 const minEngine = "20.10"
 
 func (m *Machine) probeEngine(ctx context.Context, f *Facts) error {
-	info, err := m.engine.Info(ctx)
+	var info engine.Info
+	err := ask(ctx, func() (err error) {
+		info, err = m.engine.Info(ctx)
+		return err
+	})
 	if err != nil {
 		return Classify(err)
 	}

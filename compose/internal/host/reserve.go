@@ -70,7 +70,7 @@ func (m *Machine) Reserve(ctx context.Context, r Reservation) (*Reserved, error)
 }
 
 // reaper is the text of the machine's caretaker.
-func reaper() string { return "id=none\n" + script("steps", "reaper") }
+func reaper() string { return "id=none\n" + script("destroy", "steps", "reaper") }
 
 func parseReserved(r Reservation, out string) (*Reserved, error) {
 	got := &Reserved{ID: r.ID, Generation: r.Generation, Networks: map[string]netip.Prefix{}}

@@ -164,7 +164,7 @@ func (s *sandbox) destroyDuring(t *testing.T, compose string, offset time.Durati
 	s.assertNothing(s.id)
 	err := <-ended
 	var stage *sandboxer.StageError
-	if err != nil && !errors.Is(err, sandboxer.ErrConflict) && !(kill > 0 && (errors.As(err, &stage) || isExit(err, exitJobKilled))) {
+	if err != nil && !errors.Is(err, sandboxer.ErrConflict) && !(kill > 0 && (errors.As(err, &stage) || isExit(err, 76))) {
 		t.Errorf("after %v: run: %v", offset, err)
 	}
 }

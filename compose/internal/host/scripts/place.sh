@@ -17,13 +17,10 @@ fi
 
 # claim_subnets makes a file for every block of 16 addresses, or none at all.
 claim_subnets() {
+	drop_claims
 	set -C
 	for claim in $claims; do
-		if ! echo "$id" 2>/dev/null >"$root/net/$claim"; then
-			owner=
-			read -r owner <"$root/net/$claim"
-			[ "$owner" = "$id" ] || { drop_claims; die 68 "a subnet was taken meanwhile"; }
-		fi
+		echo "$id" 2>/dev/null >"$root/net/$claim" || { drop_claims; die 68 "a subnet was taken meanwhile"; }
 	done
 	set +C
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -18,15 +19,12 @@ import (
 func BenchmarkAgainstPlainCompose(b *testing.B) {
 	requireEngine(b)
 	repo := demoRepo(b)
-	for _, mode := range []struct {
-		name string
-		down []string
-	}{{"cold", []string{"down", "-v", "--rmi", "all"}}, {"warm", []string{"down", "-v"}}} {
-		b.Run(mode.name, func(b *testing.B) {
+	for _, mode := range []string{"cold", "warm"} {
+		b.Run(mode, func(b *testing.B) {
 			r := localRig(b)
 			plain := plainCompose{file: filepath.Join(repo, "e2e/compose.yaml"), project: "plainbench"}
-			b.Cleanup(func() { plain.run(b, "down", "-v", "--rmi", "all") })
-			if mode.name == "warm" {
+			b.Cleanup(func() { plain.run(b, "down", "-v"); plain.dropImages(b) })
+			if mode == "warm" {
 				plain.run(b, "build")
 			}
 			var create, destroy, up, down time.Duration
@@ -41,7 +39,10 @@ func BenchmarkAgainstPlainCompose(b *testing.B) {
 				r.destroy(b, s.ID)
 				destroy += time.Since(start)
 				up += plain.run(b, "up", "-d", "--wait")
-				down += plain.run(b, mode.down...)
+				down += plain.run(b, "down", "-v")
+				if mode == "cold" {
+					plain.dropImages(b)
+				}
 			}
 			n := float64(b.N)
 			b.ReportMetric(create.Seconds()/n, "create-s")
@@ -65,4 +66,19 @@ func (p plainCompose) run(b *testing.B, args ...string) time.Duration {
 		b.Fatal(fmt.Errorf("docker compose %v: %w: %s", args, err, out))
 	}
 	return time.Since(start)
+}
+
+// dropImages removes what plain compose built; its own --rmi stumbles over two
+// names of one image.
+func (p plainCompose) dropImages(b *testing.B) {
+	b.Helper()
+	out, err := exec.Command("docker", "compose", "-p", p.project, "-f", p.file, "config", "--images").Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for image := range strings.FieldsSeq(string(out)) {
+		if out, err := exec.Command("docker", "rmi", "-f", image).CombinedOutput(); err != nil && !strings.Contains(string(out), "No such image") {
+			b.Fatalf("removing %s: %v: %s", image, err, out)
+		}
+	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sand-boxer/sandboxer/internal/repotest"
 )
 
 // BenchmarkAgainstPlainCompose times create→ready and destroy of the demo
@@ -18,7 +20,7 @@ import (
 //	go test ./compose -run '^$' -bench Plain -benchtime 5x
 func BenchmarkAgainstPlainCompose(b *testing.B) {
 	requireEngine(b)
-	repo := demoRepo(b)
+	repo := repotest.Demo(b)
 	for _, mode := range []string{"cold", "warm"} {
 		b.Run(mode, func(b *testing.B) {
 			r := localRig(b)

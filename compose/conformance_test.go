@@ -9,6 +9,7 @@ import (
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
 	"github.com/sand-boxer/sandboxer/extensiontest"
+	"github.com/sand-boxer/sandboxer/internal/repotest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
@@ -27,7 +28,7 @@ func TestConformance(t *testing.T) {
 
 // conform runs the kit; with a server the host can be made unreachable.
 func conform(t *testing.T, server *sshtest.Server, host compose.HostConfig) {
-	repo := repository(t, map[string]string{"compose.yaml": `
+	repo := repotest.New(t, map[string]string{"compose.yaml": `
 services:
   web:
     image: ` + importedImage(t) + `
@@ -78,6 +79,6 @@ func invalidRequests(t *testing.T, host, repo string) []sandboxer.ProvisionReque
 	allowlist.Profile.Network.Egress = sandboxer.EgressAllowlist
 	secrets.Profile.Setup.SecretRefs = []string{"TOKEN"}
 	privileged := base
-	privileged.Inputs = map[string]string{"repo": repository(t, map[string]string{"compose.yaml": "services: {web: {build: ., privileged: true}}\n"})}
+	privileged.Inputs = map[string]string{"repo": repotest.New(t, map[string]string{"compose.yaml": "services: {web: {build: ., privileged: true}}\n"})}
 	return []sandboxer.ProvisionRequest{gvisor, allowlist, secrets, privileged}
 }

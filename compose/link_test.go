@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sand-boxer/sandboxer/internal/repotest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
@@ -15,8 +16,8 @@ func TestLinkCut(t *testing.T) {
 	server := sshtest.Start(t, sshtest.Options{})
 	proxy := sshtest.NewProxy(t, server.Addr)
 	r := newRig(t, sshHost(t, server, proxy.Addr))
-	repo := repository(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", whole]}}`})
-	write(t, repo+"/ballast", strings.Repeat("incompressible? no, but large. ", 200_000), 0o644)
+	repo := repotest.New(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", whole]}}`})
+	repotest.Write(t, repo+"/ballast", strings.Repeat("incompressible? no, but large. ", 200_000), 0o644)
 	cuts := []struct {
 		name string
 		cut  func()

@@ -231,10 +231,11 @@ func (p *provisioning) job(ctx context.Context, r *host.Reserved, mem *memory) (
 		return host.Job{}, err
 	}
 	plan := p.draft.plan
-	canonical, err := plan.Render(admission.Placement{
+	place := admission.Placement{
 		Project: project(p.req.SandboxID), Workdir: r.Dir() + "/src", PinDir: r.Dir() + "/pins",
 		Labels: p.labels(r), ImageLabels: map[string]string{host.LabelID: p.req.SandboxID}, Subnets: mem.Networks, CPUs: float64(about.CPUs),
-	})
+	}
+	canonical, err := plan.Render(place)
 	if err != nil {
 		return host.Job{}, err
 	}
@@ -244,7 +245,8 @@ func (p *provisioning) job(ctx context.Context, r *host.Reserved, mem *memory) (
 	}
 	job := host.Job{
 		Project: project(p.req.SandboxID), Build: plan.Build, Bound: p.req.Profile.Bounds.Provision.Std(), Networks: mem.Networks, Mkdirs: plan.Mkdirs,
-		Files: []host.File{{Path: "compose.yaml", Mode: 0o600, Data: canonical}, {Path: "plan.json", Mode: 0o600, Data: facts}},
+		Dockerfiles: plan.Dockerfiles(place),
+		Files:       []host.File{{Path: "compose.yaml", Mode: 0o600, Data: canonical}, {Path: "plan.json", Mode: 0o600, Data: facts}},
 	}
 	for _, s := range plan.Services {
 		if !s.Built {

@@ -13,14 +13,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
+	"github.com/sand-boxer/sandboxer/internal/repotest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 	"github.com/sand-boxer/sandboxer/profiles"
 )
@@ -42,45 +41,10 @@ func requireEngine(t testing.TB) {
 	t.Skipf("needs a Docker Engine with its compose plugin: %v", err)
 }
 
-// app is the static program of the tests' sandboxes, compiled once.
-var app = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "app-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "app"), "./testdata/app")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %s", err, out)
-	}
-	return os.ReadFile(filepath.Join(dir, "app"))
-})
-
-// repository lays out a working tree: the given files, the program and a
-// Dockerfile that starts it.
-func repository(t testing.TB, files map[string]string) string {
-	t.Helper()
-	program, err := app()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "app"), string(program), 0o755)
-	write(t, filepath.Join(dir, "Dockerfile"), "FROM scratch\nCOPY app /app\nENTRYPOINT [\"/app\"]\n", 0o644)
-	for name, text := range files {
-		write(t, filepath.Join(dir, name), text, 0o644)
-	}
-	return dir
-}
-
 // importedImage is an image of the program that no sandbox has to build.
 func importedImage(t testing.TB) string {
 	t.Helper()
-	program, err := app()
-	if err != nil {
-		t.Fatal(err)
-	}
+	program := repotest.App(t)
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
 	if err := w.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: int64(len(program))}); err != nil {
@@ -104,29 +68,6 @@ func importedImage(t testing.TB) string {
 		}
 	})
 	return name
-}
-
-func write(t testing.TB, path, text string, mode os.FileMode) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// demoRepo is the repository of make demo, its programs compiled.
-func demoRepo(t testing.TB) string {
-	t.Helper()
-	dir, err := filepath.Abs("../testdata/demo-repo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("sh", filepath.Join(dir, "build.sh")).CombinedOutput(); err != nil {
-		t.Fatalf("building the demo repository: %v: %s", err, out)
-	}
-	return dir
 }
 
 // A rig is a client on one host of the test's own.
@@ -164,6 +105,7 @@ func newRig(t testing.TB, host compose.HostConfig) *rig {
 	t.Helper()
 	r := &rig{host: host, root: host.Root, store: sandboxer.NewMemoryStore()}
 	r.Client, r.ext = r.another(t)
+	t.Cleanup(func() { r.assertRootEmpty(t) }) // after those of the sandboxes
 	return r
 }
 
@@ -251,10 +193,17 @@ func (r *rig) leftovers(id string) []string {
 	return left
 }
 
-// assertRootEmpty checks that the host's directory holds no sandbox's files.
+// assertRootEmpty checks that the host's directory holds no sandbox's files,
+// and before long no note of what its builds left on the engine.
 func (r *rig) assertRootEmpty(t testing.TB) {
 	t.Helper()
-	for _, dir := range []string{"sb", "lock", "net", "cache/src"} {
+	notes := filepath.Join(r.root, "cache", "steps")
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if entries, _ := os.ReadDir(notes); len(entries) == 0 {
+			break
+		}
+	}
+	for _, dir := range []string{"sb", "lock", "net", "cache/src", "cache/steps"} {
 		entries, err := os.ReadDir(filepath.Join(r.root, dir))
 		if err != nil && !os.IsNotExist(err) {
 			t.Error(err)

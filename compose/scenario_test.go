@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/internal/repotest"
 )
 
 // TestCopies brings copies of one repository up at once, on a host with the
@@ -24,7 +25,7 @@ func TestCopies(t *testing.T) {
 				t.Skip("many copies take minutes")
 			}
 			r := localRig(t)
-			boxes := r.createAll(t, demoRepo(t), copies)
+			boxes := r.createAll(t, repotest.Demo(t), copies)
 			assertNothingPublished(t)
 			answers := map[string]bool{}
 			for _, box := range boxes {
@@ -93,7 +94,7 @@ func assertNothingPublished(t *testing.T) {
 // outside resolves, and neither does the host answer; the neighbour service does.
 func TestEgressIsDenied(t *testing.T) {
 	r := localRig(t)
-	repo := repository(t, map[string]string{"compose.yaml": `
+	repo := repotest.New(t, map[string]string{"compose.yaml": `
 services:
   web: {build: ., command: [serve, "8080", hello]}
   neighbour: {build: ., command: [serve, "9090", hi]}
@@ -136,7 +137,7 @@ func lastOctet(ip string) int {
 // environment, files, aliases and volumes.
 func TestHonestFilesBehaveAsWithPlainCompose(t *testing.T) {
 	r, _ := sshRig(t)
-	repo := repository(t, map[string]string{
+	repo := repotest.New(t, map[string]string{
 		"compose.yaml": `
 services:
   web:
@@ -207,7 +208,7 @@ func TestFailures(t *testing.T) {
 			if tt.dockerfile != "" {
 				files["Dockerfile"] = tt.dockerfile
 			}
-			req := request(repository(t, files))
+			req := request(repotest.New(t, files))
 			req.Profile = "profile.quick"
 			s, err := r.Create(t.Context(), req)
 			if err == nil {
@@ -235,7 +236,7 @@ func TestFailures(t *testing.T) {
 // TestKeepFailed leaves what failed standing, to look at, until it is destroyed.
 func TestKeepFailed(t *testing.T) {
 	r := localRig(t)
-	req := request(repository(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [exit, "3", 100ms]}}`}))
+	req := request(repotest.New(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [exit, "3", 100ms]}}`}))
 	req.KeepFailed = true
 	s, err := r.Create(t.Context(), req)
 	if err == nil || s.State != sandboxer.StateFailed {
@@ -256,7 +257,7 @@ func TestKeepFailed(t *testing.T) {
 // itself; the record follows.
 func TestLeaseIsHonouredWithoutAClient(t *testing.T) {
 	r := localRig(t)
-	req := request(repository(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", x]}}`}))
+	req := request(repotest.New(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", x]}}`}))
 	req.TTL = sandboxer.Duration(15 * time.Second)
 	s := r.create(t, req)
 	deadline := time.Now().Add(60 * time.Second)
@@ -280,7 +281,7 @@ func TestLeaseIsHonouredWithoutAClient(t *testing.T) {
 // TestAdoptFromTheHostAlone: with the store lost, a host still tells what it holds.
 func TestAdoptFromTheHostAlone(t *testing.T) {
 	r := localRig(t)
-	s := r.create(t, request(repository(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", x]}}`})))
+	s := r.create(t, request(repotest.New(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", x]}}`})))
 	lost := &rig{root: r.root, host: r.host, store: sandboxer.NewMemoryStore()}
 	lost.Client, lost.ext = lost.another(t)
 	report, err := lost.Reconcile(t.Context(), sandboxer.ReconcileOptions{})
@@ -304,7 +305,7 @@ func TestAdoptFromTheHostAlone(t *testing.T) {
 // TestDestroyAgainstRecreate: two destroy what a third recreates; one end.
 func TestDestroyAgainstRecreate(t *testing.T) {
 	r := localRig(t)
-	repo := repository(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", x]}}`})
+	repo := repotest.New(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", x]}}`})
 	for round := range 3 {
 		s := r.create(t, request(repo))
 		one, _ := r.another(t)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/internal/repotest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
@@ -23,7 +24,7 @@ func TestTheFiveCalls(t *testing.T) {
 }
 
 func fiveCalls(t *testing.T, c *cli) {
-	repo := demoRepo(t)
+	repo := repotest.Demo(t)
 	created := c.must("create", "--profile", "profile.compose-e2e", "--input", "repo="+repo, "--json")
 	schema(t, "sandbox", created)
 	id := decode[sandboxer.Sandbox](t, created).ID
@@ -61,7 +62,7 @@ func TestEveryDocumentMatchesItsSchema(t *testing.T) {
 		schema string
 		args   []string
 	}{
-		{"plan", []string{"plan", "--input", "repo=" + demoRepo(t), "--json"}},
+		{"plan", []string{"plan", "--input", "repo=" + repotest.Demo(t), "--json"}},
 		{"sandbox-list", []string{"list", "--all", "--json"}},
 		{"host-status-list", []string{"hosts", "--json"}},
 		{"report", []string{"reconcile", "--json"}},
@@ -175,7 +176,7 @@ func TestHostsThatCannotBeUsed(t *testing.T) {
 // TestPlanNeedsNoEngine: it judges, contacts no host and creates nothing.
 func TestPlanNeedsNoEngine(t *testing.T) {
 	c := newCLI(t, "name: far\naddress: ssh://nobody@192.0.2.1:22")
-	out := c.must("plan", "--input", "repo="+demoRepo(t), "--json")
+	out := c.must("plan", "--input", "repo="+repotest.Demo(t), "--json")
 	schema(t, "plan", out)
 	plan := decode[sandboxer.Plan](t, out)
 	if plan.Route.Chosen != "far" || plan.Admission.Verdict != sandboxer.Allow || len(plan.Admission.Rewrites) == 0 {

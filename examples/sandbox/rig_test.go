@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/internal/repotest"
 	"github.com/sand-boxer/sandboxer/schemas"
 )
 
@@ -51,6 +53,7 @@ func newCLI(t *testing.T, host string) *cli {
 	if err := os.WriteFile(c.hosts, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(c.assertRootEmpty) // after those of the sandboxes
 	return c
 }
 
@@ -126,6 +129,25 @@ func (c *cli) assertNothing(id string) {
 	})
 }
 
+// assertRootEmpty waits until the host has removed what builds left, and
+// expects nothing of a sandbox.
+func (c *cli) assertRootEmpty() {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		var left []string
+		for _, dir := range []string{"sb", "lock", "net", "cache/src", "cache/steps"} {
+			below, _ := filepath.Glob(filepath.Join(c.root, dir, "*"))
+			left = append(left, below...)
+		}
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.t.Errorf("left on disk: %q", left)
+			return
+		}
+	}
+}
+
 // assertHistory checks that the events of every sandbox have no gaps and that
 // each ended destroyed.
 func (c *cli) assertHistory() {
@@ -147,27 +169,5 @@ func (c *cli) assertHistory() {
 // smallRepo is a working tree whose one service serves HTTP.
 func smallRepo(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "app"), "../../compose/testdata/app")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	for name, text := range map[string]string{
-		"Dockerfile":   "FROM scratch\nCOPY app /app\nENTRYPOINT [\"/app\"]\n",
-		"compose.yaml": "services:\n  web:\n    build: .\n    command: [serve, \"8080\", hello]\n    ports: [\"80:8080\"]\n",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-func demoRepo(t *testing.T) string {
-	t.Helper()
-	if out, err := exec.Command("sh", "../../testdata/demo-repo/build.sh").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return "../../testdata/demo-repo"
+	return repotest.New(t, map[string]string{"compose.yaml": "services:\n  web:\n    build: .\n    command: [serve, \"8080\", hello]\n    ports: [\"80:8080\"]\n"})
 }

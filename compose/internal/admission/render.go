@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -132,6 +133,23 @@ func (b *build) on(place Placement) *canonicalBuild {
 		out.Labels = place.Labels
 	}
 	return &out
+}
+
+// Dockerfiles lists the absolute paths of what images are built from, sorted.
+func (p *Plan) Dockerfiles(place Placement) []string {
+	var files []string
+	for _, s := range p.services {
+		if s.build == nil {
+			continue
+		}
+		b := s.build.on(place)
+		if !path.IsAbs(b.Dockerfile) {
+			b.Dockerfile = path.Join(b.Context, b.Dockerfile)
+		}
+		files = append(files, b.Dockerfile)
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
 }
 
 func (p *Plan) networkOn(place Placement, key string, n *network) canonicalNetwork {

@@ -24,6 +24,10 @@ type Job struct {
 	Files    []File      // compose.yaml, plan.json, pins
 	Mkdirs   []string    // directories of the workspace that binds need, relative to it
 	Images   [][2]string // service and image of those that are pulled if absent
+
+	// Dockerfiles are the absolute paths of what is built: a build that was
+	// killed leaves images that only its instructions tell from others.
+	Dockerfiles []string
 }
 
 // A File is placed in the sandbox's directory, outside the workspace: Data, an
@@ -78,6 +82,7 @@ func control(r *Reserved, j Job) ([]byte, error) {
 		File{Path: "mkdirs", Mode: 0o600, Data: nulTerminated(j.Mkdirs)},
 		File{Path: "copies", Mode: 0o600, Data: nulTerminated(copies(j.Files))},
 		File{Path: "images", Mode: 0o600, Data: imageLines(j.Images)},
+		File{Path: "dockerfiles", Mode: 0o600, Data: lines(j.Dockerfiles)},
 		File{Path: "jobs/up/run", Mode: 0o600, Data: []byte(jobText(r, j))},
 		File{Path: "complete", Mode: 0o600},
 	)
@@ -157,6 +162,14 @@ func nulTerminated(paths []string) []byte {
 	var b []byte
 	for _, p := range paths {
 		b = append(append(b, p...), 0)
+	}
+	return b
+}
+
+func lines(all []string) []byte {
+	var b []byte
+	for _, line := range all {
+		b = append(append(b, line...), '\n')
 	}
 	return b
 }

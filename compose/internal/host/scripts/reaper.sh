@@ -1,7 +1,7 @@
-# The host's own caretaker: one per root while it holds a sandbox, with no
-# client alive. It looks at least every 30 seconds, by the host's clock, and
-# when a teardown or a short lease wakes it. With the argument "sweep" it also
-# looks around at once.
+# The host's own caretaker: one per root while it holds a sandbox, or notes of
+# build steps that can not be removed yet, with no client alive. It looks at
+# least every 30 seconds, by the host's clock, and when a teardown or a short
+# lease wakes it. With the argument "sweep" it also looks around at once.
 cd / || exit 1
 trap 'woken=1' USR1
 patience=5
@@ -83,7 +83,7 @@ rest() {
 	if take 8 30; then
 		read -r mine born 2>/dev/null <"$root/slots/reaper.pid" && [ "$mine" = "$$" ] || exit 0
 		set -- "$root"/sb/*
-		if [ ! -e "$1" ]; then
+		if [ ! -e "$1" ] && ! steps_wait; then
 			rm -f "$root/slots/reaper.pid" "$root/slots/engine"
 			exit 0
 		fi
@@ -91,8 +91,13 @@ rest() {
 	exec 8>&-
 }
 
+# steps_wait: images of build steps are noted, and whoever stands on them may
+# soon be gone. After an hour that is left to the next reaper.
+steps_wait() { [ -n "$(find "$root"/cache/steps -type f -name '[!.]*' -mmin -60 2>/dev/null)" ]; }
+
 nap() {
 	next=30
+	! steps_wait || next=5
 	now=$(epoch)
 	for lease in "$root"/sb/*/lease; do
 		read -r until 2>/dev/null <"$lease" || continue

@@ -5,11 +5,12 @@
 # of this root is running, exactly those that a build of this root made, and
 # never by force: what somebody gave a name or uses stays.
 
-# note_steps writes cache/steps/<id>: "image since" of every step reported by
-# the job, which is only its own if it was made since. It removes the
-# containers of steps.
+# note_steps writes a note below cache/steps: "image since" of every step
+# reported by the job, which is only its own if it was made since. The note is
+# the root's and names no sandbox. It removes the containers of steps.
 note_steps() {
 	read -r since 2>/dev/null <"$job/built" || return 0
+	note=$(printf '%s' "$id" | sha256sum | cut -c -16)
 	reported=$(awk '
 		/ ---> [0-9a-f]+$/ && length($NF) == 12 { print "image", $NF }
 		/ ---> Running in [0-9a-f]+$/ { left[$NF] = 1; print "ran", $NF }
@@ -17,20 +18,38 @@ note_steps() {
 		/^Step [0-9]+\/[0-9]+ : / { gsub(/[]["]/, " "); sub(/.*,/, " "); print "word", $NF }
 		END { for (container in left) print "left", container }
 	' "$job/out")
-	[ -n "$reported" ] || return 0
+	read -r stage rest <"$job/stage"
+	[ "$stage" = build ] || [ -n "$reported" ] || return 0
 	failed=$(printf '%s\n' "$reported" | sed -n 's/^left //p')
 	[ -z "$failed" ] || docker rm -v $failed >/dev/null 2>&1
 	{
 		printf '%s\n' "$reported" | sed -n "s/^image \(.*\)/\1 $since/p"
-		read -r stage rest <"$job/stage"
 		[ "$stage" != build ] || unreported || :
-	} >"$root/cache/steps/.$id" && mv "$root/cache/steps/.$id" "$root/cache/steps/$id"
+	} >"$root/cache/steps/.$note" && mv "$root/cache/steps/.$note" "$root/cache/steps/$note"
 }
 
 # unnamed lists "time id" of all images without a name.
 unnamed() {
 	all=$(TZ=UTC docker image ls -a --no-trunc --format '{{.Repository}} {{.CreatedAt}} {{.ID}}') || return
 	printf '%s\n' "$all" | sed -n 's/^<none> \([^ ]*\) \([^ ]*\) .* sha256:/\1T\2 /p'
+}
+
+# instructions lists the last "word" of every line of the build's Dockerfiles,
+# and of what compose adds to them, and the "image" that each begins with.
+instructions() {
+	echo 'word com.docker.compose.image.builder=classic'
+	while read -r file; do
+		[ ! -f "$file" ] || cat -- "$file"
+	done <"$dir/dockerfiles" | awk '
+		/^[ \t]*#/ { next }
+		toupper($1) == "FROM" { for (i = 2; i <= NF; i++) if ($i !~ /^--/) { print "base", $i; break } }
+		{ gsub(/[]["]/, " "); sub(/.*,/, " "); if (NF) print "word", $NF }
+	' | while read -r kind text; do
+		case $kind in
+		word) printf 'word %s\n' "$text" ;;
+		base) docker image inspect --format 'image {{.Id}}' -- "$text" 2>/dev/null | sed 's/sha256:\(.\{12\}\).*/\1/' ;;
+		esac
+	done
 }
 
 # unreported lists the images of steps whose report was lost when the build was
@@ -42,6 +61,7 @@ unreported() {
 	[ -n "$young" ] || return 0
 	{
 		printf '%s\n' "$reported"
+		instructions
 		docker image inspect --format '{{.Created}} {{.Id}} -{{.Parent}} -{{.Container}} {{.ContainerConfig.Cmd}}' $young | sort
 	} 2>/dev/null | awk -v since="$since" '
 		function short(id) { sub(/^-/, "", id); sub(/^sha256:/, "", id); return substr(id, 1, 12) }

@@ -26,7 +26,7 @@ func (c *Client) edit(ctx context.Context, id string, f func(*Record) error) (*R
 		}
 		before := *r
 		from, since := r.Sandbox.State, r.Sandbox.StateSince
-		r.Sandbox.Message = ""
+		r.Sandbox.Message, r.Sandbox.ErrorCode = "", ""
 		if err := f(r); err != nil {
 			if errors.Is(err, errUnchanged) {
 				return c.store.Get(ctx, id)
@@ -44,6 +44,7 @@ func (c *Client) edit(ctx context.Context, id string, f func(*Record) error) (*R
 		r.Seq = e.Seq
 		err = c.store.Update(ctx, r, e)
 		if err == nil {
+			c.handOff()
 			c.log.InfoContext(ctx, "sandbox changed", "sandbox", id, "seq", e.Seq, "from", from, "state", e.State, "reason", e.Reason, "host", e.Host)
 			return r, nil
 		}

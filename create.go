@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"time"
 )
@@ -118,7 +119,9 @@ type PlanOptions struct {
 // Plan says where Create would put a sandbox, what admission says, and what
 // it would cost, and creates nothing. A denial is in Plan.Admission with a
 // nil error; a request without a usable host returns the plan and a RouteError.
-func (c *Client) Plan(ctx context.Context, req CreateRequest, opts PlanOptions) (*Plan, error) {
+func (c *Client) Plan(ctx context.Context, req CreateRequest, opts PlanOptions) (_ *Plan, err error) {
+	ctx, end := c.trace(ctx, "plan", slog.String("profile.id", req.Profile))
+	defer func() { end(nil, err) }()
 	p, err := c.prepare(req)
 	if err != nil {
 		return nil, fail("plan", nil, err)
@@ -175,7 +178,9 @@ func (c *Client) admit(ctx context.Context, ext Extension, req ProvisionRequest)
 //
 // The next host of the route is tried only after ErrUnavailable, under a
 // policy other than explicit, and only once the last host is proved clean.
-func (c *Client) Create(ctx context.Context, req CreateRequest) (*Sandbox, error) {
+func (c *Client) Create(ctx context.Context, req CreateRequest) (s *Sandbox, err error) {
+	ctx, end := c.trace(ctx, "create", slog.String("profile.id", req.Profile), slog.String("consumer.project", req.Consumer.Project))
+	defer func() { end(s, err) }()
 	p, err := c.prepare(req)
 	if err != nil {
 		return nil, fail("create", nil, err)
@@ -233,9 +238,19 @@ func (c *Client) record(ctx context.Context, p *prepared, preq ProvisionRequest,
 	if p.KeepFailed {
 		r.Operation.Kind = keepFailed
 	}
-	e := newEvent(r, "", time.Time{}, preq.CreatedAt)
+	return r, c.add(ctx, r, preq.CreatedAt)
+}
+
+// add stores a new record with its first event.
+func (c *Client) add(ctx context.Context, r *Record, now time.Time) error {
+	e := newEvent(r, "", time.Time{}, now)
 	r.Seq = e.Seq
-	return r, c.store.Create(ctx, r, e)
+	if err := c.store.Create(ctx, r, e); err != nil {
+		return err
+	}
+	c.handOff()
+	c.log.InfoContext(ctx, "sandbox recorded", "sandbox", e.SandboxID, "seq", e.Seq, "state", e.State, "reason", e.Reason, "host", e.Host)
+	return nil
 }
 
 // keepFailed is the operation kind of a create that leaves failures standing.
@@ -357,7 +372,8 @@ func (c *Client) clean(ctx context.Context, ext Extension, r *Record, cause erro
 	if another {
 		next, err := c.edit(ctx, id, owned(token, func(r *Record) error {
 			r.Sandbox.Route.reject(r.Sandbox.Host, cause)
-			r.Sandbox.Reason, r.Sandbox.Message = ReasonFallback, cause.Error()
+			r.Sandbox.Reason = ReasonFallback
+			r.Sandbox.blame(cause)
 			return nil
 		}))
 		if err == nil {
@@ -373,7 +389,8 @@ func (c *Client) clean(ctx context.Context, ext Extension, r *Record, cause erro
 		if callerLeft {
 			f.Reason = ReasonCanceled
 		}
-		r.Sandbox.State, r.Sandbox.Reason, r.Sandbox.Message, r.Sandbox.Failure = StateFailed, f.Reason, f.Message, f
+		r.Sandbox.State, r.Sandbox.Reason, r.Sandbox.Failure = StateFailed, f.Reason, f
+		r.Sandbox.blame(cause)
 		if keep {
 			r.Operation = nil
 		}
@@ -410,7 +427,7 @@ func (c *Client) abandon(ctx context.Context, ext Extension, r *Record, cause er
 
 // failureOf puts an error into the form that is stored and shown.
 func failureOf(err error) *Failure {
-	f := &Failure{Reason: reasonOf(err), Message: err.Error(), Hint: Hint(err)}
+	f := &Failure{Reason: reasonOf(err), Code: Code(err), Message: err.Error(), Hint: Hint(err)}
 	var stage *StageError
 	var notReady *NotReadyError
 	switch {

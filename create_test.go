@@ -65,7 +65,8 @@ func TestEventsCarryTheWholeStory(t *testing.T) {
 			ID: s.ID + "-3", Seq: 3, Time: begun.Add(90 * time.Second), SandboxID: s.ID, Generation: 1,
 			From: sandboxer.StateProvisioning, State: sandboxer.StateReady, Reason: sandboxer.ReasonReady,
 			Profile: "profile.basic", Extension: "ext.fake", Host: "one", Policy: sandboxer.PolicyPreferSelfHosted,
-			Consumer: basicRequest().Consumer, ExpiresAt: begun.Add(time.Hour), Previous: sandboxer.Duration(90 * time.Second),
+			Consumer: basicRequest().Consumer, CreatedAt: begun, ExpiresAt: begun.Add(time.Hour), Previous: sandboxer.Duration(90 * time.Second),
+			Reachability: s.Reachability,
 		}
 		if diff := cmp.Diff(want, events[0]); diff != "" {
 			t.Errorf("the third event (-want +got):\n%s", diff)
@@ -223,19 +224,19 @@ func TestFailedCreatesAreTornDown(t *testing.T) {
 		message string // of the error, after the id
 	}{
 		"a stage fails": {extensiontest.FailAt("provision", "container", stage), []error{sandboxer.ErrProvision},
-			sandboxer.Failure{Reason: sandboxer.ReasonProvisionFailed, Stage: "build", Message: "container web: build: no such file", Log: "step 1\nstep 2\n"},
+			sandboxer.Failure{Reason: sandboxer.ReasonProvisionFailed, Code: "provision", Stage: "build", Message: "container web: build: no such file", Log: "step 1\nstep 2\n"},
 			" on one: container web: build: no such file"},
 		"a service exits": {extensiontest.FailAt("ready", "", exited), []error{sandboxer.ErrNotReady},
-			sandboxer.Failure{Reason: sandboxer.ReasonNotReady, Stage: "ready", Service: "api", Message: "service api is exited (3)", Log: "panic\n"},
+			sandboxer.Failure{Reason: sandboxer.ReasonNotReady, Code: "not_ready", Stage: "ready", Service: "api", Message: "service api is exited (3)", Log: "panic\n"},
 			" on one: service api is exited (3)"},
 		"the host goes away": {extensiontest.FailAt("provision", "volume", sandboxer.ErrUnavailable), []error{sandboxer.ErrUnavailable},
-			sandboxer.Failure{Reason: sandboxer.ReasonHostUnavailable}, ""},
+			sandboxer.Failure{Reason: sandboxer.ReasonHostUnavailable, Code: "unavailable"}, ""},
 		"provisioning hangs": {extensiontest.HangAt("provision", "volume"), []error{sandboxer.ErrProvision},
-			sandboxer.Failure{Reason: sandboxer.ReasonProvisionTimeout}, ""},
+			sandboxer.Failure{Reason: sandboxer.ReasonProvisionTimeout, Code: "provision"}, ""},
 		"it never gets ready": {extensiontest.HangAt("ready", ""), []error{sandboxer.ErrReadyTimeout},
-			sandboxer.Failure{Reason: sandboxer.ReasonReadyTimeout, Message: "not done within bounds.ready of 3m"}, " on one: not done within bounds.ready of 3m"},
+			sandboxer.Failure{Reason: sandboxer.ReasonReadyTimeout, Code: "ready_timeout", Message: "not done within bounds.ready of 3m"}, " on one: not done within bounds.ready of 3m"},
 		"a hint is kept": {extensiontest.FailAt("provision", "volume", sandboxer.WithHint(stage, "free some disk")), []error{sandboxer.ErrProvision},
-			sandboxer.Failure{Reason: sandboxer.ReasonProvisionFailed, Stage: "build", Log: "step 1\nstep 2\n", Hint: "free some disk"}, ""},
+			sandboxer.Failure{Reason: sandboxer.ReasonProvisionFailed, Code: "provision", Stage: "build", Log: "step 1\nstep 2\n", Hint: "free some disk"}, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

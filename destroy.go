@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -19,7 +20,9 @@ func (c *Client) Destroy(ctx context.Context, id string) (*Sandbox, error) {
 	return c.destroy(ctx, id, ReasonConsumerRequest, "")
 }
 
-func (c *Client) destroy(ctx context.Context, id string, reason Reason, message string) (*Sandbox, error) {
+func (c *Client) destroy(ctx context.Context, id string, reason Reason, message string) (s *Sandbox, err error) {
+	ctx, end := c.trace(ctx, "destroy", slog.String("sandbox.id", id), slog.String("reason", string(reason)))
+	defer func() { end(s, err) }()
 	r, err := c.store.Get(ctx, id)
 	if err != nil {
 		return nil, &Error{Op: "destroy", SandboxID: id, Err: err}
@@ -114,7 +117,8 @@ func (c *Client) conclude(ctx context.Context, r *Record, removal Removal, cause
 		if errors.As(cause, &residue) {
 			r.Sandbox.Removal.Residue = residue.Residue
 		}
-		return set(StateDestroying, stopped, cause.Error())(r)
+		r.Sandbox.blame(cause)
+		return set(StateDestroying, stopped, r.Sandbox.Message)(r)
 	})
 	if err != nil {
 		return cmp.Or(done, r), errors.Join(cause, err)
@@ -144,7 +148,9 @@ func stoppedBy(ctx context.Context, cause error) Reason {
 // It is ErrState for a sandbox that is being destroyed, is destroyed or has
 // expired, and ErrConflict while another process establishes it or when a
 // Destroy comes in between. Other errors are those of Create and Destroy.
-func (c *Client) Recreate(ctx context.Context, id string) (*Sandbox, error) {
+func (c *Client) Recreate(ctx context.Context, id string) (s *Sandbox, err error) {
+	ctx, end := c.trace(ctx, "recreate", slog.String("sandbox.id", id))
+	defer func() { end(s, err) }()
 	r, err := c.store.Get(ctx, id)
 	if err != nil {
 		return nil, &Error{Op: "recreate", SandboxID: id, Err: err}

@@ -1,6 +1,7 @@
 package sandboxer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -82,6 +83,30 @@ func Retryable(err error) bool {
 		return false
 	}
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrResidue) || errors.Is(err, ErrReadyTimeout)
+}
+
+// Code names the kind of an error for programs that cannot use [errors.Is]:
+// readers of events, of records and of HTTP answers. It is the most specific
+// of the sentinels that err matches, "canceled" or "timeout" for the end of a
+// context, "internal" for everything else, and "" for nil.
+func Code(err error) string {
+	if err == nil {
+		return ""
+	}
+	for _, c := range []struct {
+		sentinel error
+		code     string
+	}{
+		{ErrHostKey, "host_key"}, {ErrAuth, "auth"}, {ErrAdmission, "admission"}, {ErrUnsupported, "unsupported"}, {ErrLimit, "limit"},
+		{ErrNoRoute, "no_route"}, {ErrReadyTimeout, "ready_timeout"}, {ErrNotReady, "not_ready"}, {ErrProvision, "provision"},
+		{ErrResidue, "residue"}, {ErrState, "state"}, {ErrConflict, "conflict"}, {ErrExists, "exists"}, {ErrInvalid, "invalid"},
+		{ErrNotFound, "not_found"}, {ErrUnavailable, "unavailable"}, {context.Canceled, "canceled"}, {context.DeadlineExceeded, "timeout"},
+	} {
+		if errors.Is(err, c.sentinel) {
+			return c.code
+		}
+	}
+	return "internal"
 }
 
 // Hint returns the remedy carried by err, or "".

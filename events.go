@@ -3,6 +3,8 @@ package sandboxer
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -10,6 +12,11 @@ import (
 // numbered from 1 without gaps; a change and its event are one transaction of
 // the store. From and State are equal where something other than the state
 // changed, such as the expiry.
+//
+// Every event tells all that is known of the sandbox's identity at that
+// moment, so that a reader who has one event needs no other. It never holds a
+// secret, and of the inputs only those that the profile declares public:
+// values of others are also taken out of Message.
 type Event struct {
 	ID         string    `json:"id"` // sandbox id and seq: equal ids are the same event
 	Seq        int64     `json:"seq"`
@@ -20,18 +27,84 @@ type Event struct {
 	State      State     `json:"state"`
 	Reason     Reason    `json:"reason"`
 	Message    string    `json:"message,omitempty"`
+	ErrorCode  string    `json:"error_code,omitempty"` // see Code; of the failure behind Message
 	Profile    string    `json:"profile_id"`
 	Extension  string    `json:"extension_id,omitempty"`
 	Host       string    `json:"host,omitempty"`
 	Policy     Policy    `json:"route_policy,omitempty"`
 	Consumer   Consumer  `json:"consumer"`
+	CreatedAt  time.Time `json:"created_at,omitzero"`
 	ExpiresAt  time.Time `json:"expires_at,omitzero"`
 	Previous   Duration  `json:"previous_duration,omitempty"` // time spent in From, when the state changed
+
+	Inputs       map[string]string `json:"inputs,omitempty"`       // those that the profile declares public
+	Resources    *Resources        `json:"resources,omitempty"`    // the caps of every container that the profile asks for
+	Estimate     *Cost             `json:"estimate,omitempty"`     // of the chosen host
+	Reachability *Reachability     `json:"reachability,omitempty"` // while it can be reached
+}
+
+// newEvent describes the change of r from a state to what r holds now.
+func newEvent(r *Record, from State, since time.Time, now time.Time) Event {
+	s := r.Sandbox
+	e := Event{
+		Seq: r.Seq + 1, Time: now, SandboxID: s.ID, Generation: s.Generation,
+		From: from, State: s.State, Reason: s.Reason, Message: redact(s.Message, s.Profile, s.Inputs), ErrorCode: s.ErrorCode,
+		Profile: s.Profile.ID, Extension: s.Extension, Host: s.Host, Policy: s.Route.Policy,
+		Consumer: s.Consumer, CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt,
+		Inputs: publicInputs(s.Profile, s.Inputs), Estimate: s.Route.estimate(s.Host),
+	}
+	e.ID = fmt.Sprintf("%s-%d", s.ID, e.Seq)
+	if from != "" && from != s.State {
+		e.Previous = Duration(now.Sub(since))
+	}
+	if s.Profile.Resources != (Resources{}) {
+		e.Resources = &s.Profile.Resources
+	}
+	if s.State == StateReady || s.State == StateActive {
+		e.Reachability = s.Reachability
+	}
+	return e
+}
+
+// publicInputs are the inputs whose values may leave the record.
+func publicInputs(p Profile, inputs map[string]string) map[string]string {
+	var public map[string]string
+	for name, value := range inputs {
+		if p.Inputs[name].Public {
+			if public == nil {
+				public = map[string]string{}
+			}
+			public[name] = value
+		}
+	}
+	return public
+}
+
+// minRedacted is the length from which the value of an input is taken out of
+// messages: shorter ones, such as "1", stand in every other word.
+const minRedacted = 4
+
+// redact takes the values of inputs that are not public out of a text, the
+// longest first, since one may hold another.
+func redact(text string, p Profile, inputs map[string]string) string {
+	var private []string
+	for name, value := range inputs {
+		if !p.Inputs[name].Public && len(value) >= minRedacted && strings.Contains(text, value) {
+			private = append(private, name)
+		}
+	}
+	slices.SortFunc(private, func(a, b string) int { return len(inputs[b]) - len(inputs[a]) })
+	for _, name := range private {
+		text = strings.ReplaceAll(text, inputs[name], "[input "+name+"]")
+	}
+	return text
 }
 
 // An EventSink receives events of each sandbox in order, at least once, after
 // they are stored. An error never fails or delays the operation that caused
-// the event: it stays in the store's outbox and [Client.Deliver] offers it again.
+// the event: it stays in the store's outbox and is offered again, unless a
+// [DeliveryError] says otherwise. Emit is called concurrently, for different
+// sandboxes only, and returns promptly when ctx ends.
 type EventSink interface {
 	Emit(ctx context.Context, e Event) error
 }
@@ -42,71 +115,15 @@ type EventSinkFunc func(ctx context.Context, e Event) error
 // Emit calls f.
 func (f EventSinkFunc) Emit(ctx context.Context, e Event) error { return f(ctx, e) }
 
-// newEvent describes the change of r from a state to what r holds now.
-func newEvent(r *Record, from State, since time.Time, now time.Time) Event {
-	s := r.Sandbox
-	e := Event{
-		Seq: r.Seq + 1, Time: now, SandboxID: s.ID, Generation: s.Generation,
-		From: from, State: s.State, Reason: s.Reason, Message: s.Message,
-		Profile: s.Profile.ID, Extension: s.Extension, Host: s.Host, Policy: s.Route.Policy,
-		Consumer: s.Consumer, ExpiresAt: s.ExpiresAt,
-	}
-	e.ID = fmt.Sprintf("%s-%d", s.ID, e.Seq)
-	if from != "" && from != s.State {
-		e.Previous = Duration(now.Sub(since))
-	}
-	return e
+// A DeliveryError is how a sink says more than that it did not take an event.
+type DeliveryError struct {
+	Err error
+	// Permanent: offering this event again is of no use. It becomes a dead
+	// letter at once, and the sandbox's next event is offered.
+	Permanent bool
+	// RetryAfter is how long the sink wants to be left alone, with all events.
+	RetryAfter time.Duration
 }
 
-// Deliver offers undelivered events to the configured sink until none is due,
-// ctx ends, or the sink fails for every sandbox that has some. It returns how
-// many were accepted. Several processes may deliver from one store: a claim
-// with an expiry keeps them from each other's sandboxes. Call it on a timer or
-// after operations; without a sink it does nothing.
-func (c *Client) Deliver(ctx context.Context) (int, error) {
-	if c.sink == nil {
-		return 0, nil
-	}
-	delivered := 0
-	for ctx.Err() == nil {
-		batch, err := c.store.ClaimEvents(ctx, c.now().Add(deliveryClaim), deliveryBatch)
-		if err != nil || len(batch) == 0 {
-			return delivered, fail("deliver", nil, err)
-		}
-		n, err := c.deliverBatch(ctx, batch)
-		delivered += n
-		if err != nil {
-			return delivered, fail("deliver", nil, err)
-		}
-	}
-	return delivered, fail("deliver", nil, context.Cause(ctx))
-}
-
-const (
-	deliveryClaim = 30 * time.Second
-	deliveryBatch = 100
-)
-
-// deliverBatch emits events in order; a sandbox whose event was refused keeps
-// the rest of its events for later, so that order holds.
-func (c *Client) deliverBatch(ctx context.Context, batch []Event) (delivered int, err error) {
-	refused := map[string]bool{}
-	for _, e := range batch {
-		if refused[e.SandboxID] {
-			continue
-		}
-		if err := c.sink.Emit(ctx, e); err != nil {
-			refused[e.SandboxID] = true
-			c.log.WarnContext(ctx, "event not accepted", "sandbox", e.SandboxID, "seq", e.Seq, "error", err)
-			if err := c.store.DelayEvents(ctx, e.SandboxID, c.now()); err != nil {
-				return delivered, err
-			}
-			continue
-		}
-		delivered++
-		if err := c.store.AckEvents(ctx, e.SandboxID, e.Seq); err != nil {
-			return delivered, err
-		}
-	}
-	return delivered, nil
-}
+func (e *DeliveryError) Error() string { return e.Err.Error() }
+func (e *DeliveryError) Unwrap() error { return e.Err }

@@ -142,7 +142,8 @@ type Sandbox struct {
 	State        State             `json:"state"`
 	Reason       Reason            `json:"reason"`
 	Message      string            `json:"message,omitempty"`
-	Profile      Profile           `json:"profile"` // as it was at creation
+	ErrorCode    string            `json:"error_code,omitempty"` // see Code; of the failure behind Message
+	Profile      Profile           `json:"profile"`              // as it was at creation
 	Inputs       map[string]string `json:"inputs,omitempty"`
 	Consumer     Consumer          `json:"consumer"`
 	Labels       map[string]string `json:"labels,omitempty"`
@@ -166,24 +167,18 @@ type Sandbox struct {
 // Expired reports whether the sandbox's life is over at now.
 func (s *Sandbox) Expired(now time.Time) bool { return !now.Before(s.ExpiresAt) }
 
+// blame records what went wrong, for the next event too.
+func (s *Sandbox) blame(cause error) { s.Message, s.ErrorCode = cause.Error(), Code(cause) }
+
 // A Failure is why a sandbox became unusable, in a form that can be stored and shown.
 type Failure struct {
 	Reason  Reason `json:"reason"`
+	Code    string `json:"code,omitempty"` // see the function Code
 	Stage   string `json:"stage,omitempty"`
 	Service string `json:"service,omitempty"`
 	Message string `json:"message"`
 	Log     string `json:"log,omitempty"` // the last lines, bounded to 16 KiB
 	Hint    string `json:"hint,omitempty"`
-}
-
-// A Meter is usage of one sandbox, derived from its event history. Nothing is billed.
-type Meter struct {
-	SandboxID string            `json:"sandbox_id"`
-	Consumer  Consumer          `json:"consumer"`
-	Extension string            `json:"extension"`
-	Host      string            `json:"host,omitempty"`
-	Seconds   map[State]float64 `json:"seconds"` // time spent in each state so far
-	Estimate  *Cost             `json:"estimate,omitempty"`
 }
 
 // A Snapshot is reserved: a stored state of a sandbox. No operation makes one yet.

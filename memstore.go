@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,7 +26,14 @@ type outboxState struct {
 	delivered int64
 	claimed   int64 // last event of the running claim
 	failures  int
+	reason    string // of the last failure
 	due       time.Time
+	dead      map[int64]deadLetter
+}
+
+type deadLetter struct {
+	reason string
+	at     time.Time
 }
 
 // NewMemoryStore returns an empty store.
@@ -48,7 +56,7 @@ func (m *MemoryStore) Create(_ context.Context, r *Record, events ...Event) erro
 		return err
 	}
 	r.Revision = 1
-	m.records[id], m.outbox[id] = clone(r), &outboxState{}
+	m.records[id], m.outbox[id] = clone(r), &outboxState{dead: map[int64]deadLetter{}}
 	m.events[id] = slices.Clone(events)
 	return nil
 }
@@ -176,40 +184,92 @@ func (m *MemoryStore) ClaimEvents(_ context.Context, until time.Time, limit int)
 
 // AckEvents implements [Store].
 func (m *MemoryStore) AckEvents(_ context.Context, id string, seq int64) error {
+	return m.deliver(id, seq, nil)
+}
+
+// BuryEvent implements [Store].
+func (m *MemoryStore) BuryEvent(_ context.Context, id string, seq int64, reason string, at time.Time) error {
+	return m.deliver(id, seq, &deadLetter{reason, at.UTC()})
+}
+
+// deliver marks events as delivered, the last of them perhaps as dead.
+func (m *MemoryStore) deliver(id string, seq int64, dead *deadLetter) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	box, ok := m.outbox[id]
-	if !ok {
-		return fmt.Errorf("sandbox %s: %w", id, ErrNotFound)
+	box, err := m.box(id)
+	if err != nil {
+		return err
 	}
 	seq = min(seq, int64(len(m.events[id]))) // what is yet to come is not delivered
-	box.delivered, box.failures = max(seq, box.delivered), 0
+	if dead != nil && seq > box.delivered {
+		box.dead[seq] = *dead
+	}
+	box.delivered, box.failures, box.reason = max(seq, box.delivered), 0, ""
 	if seq >= box.claimed {
 		box.due = time.Time{}
 	}
 	return nil
 }
 
-// DelayEvents implements [Store].
-func (m *MemoryStore) DelayEvents(_ context.Context, id string, now time.Time) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (m *MemoryStore) box(id string) (*outboxState, error) {
 	box, ok := m.outbox[id]
 	if !ok {
-		return fmt.Errorf("sandbox %s: %w", id, ErrNotFound)
+		return nil, fmt.Errorf("sandbox %s: %w", id, ErrNotFound)
 	}
-	box.failures++
-	box.due = now.Add(Backoff(box.failures))
+	return box, nil
+}
+
+// DelayEvents implements [Store].
+func (m *MemoryStore) DelayEvents(_ context.Context, id, reason string, due func(failures int) time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	box, err := m.box(id)
+	if err != nil {
+		return err
+	}
+	if reason != "" {
+		box.failures++
+		box.reason = reason
+	}
+	box.due = due(box.failures)
 	return nil
 }
 
-// Backoff is how long delivery waits after n failures in a row: 1s doubling to 5m. Stores use it.
-func Backoff(n int) time.Duration {
-	const limit = 5 * time.Minute
-	if n > 9 {
-		return limit
+// RewindEvents implements [Store].
+func (m *MemoryStore) RewindEvents(_ context.Context, id string, seq int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	box, err := m.box(id)
+	if err != nil {
+		return err
 	}
-	return min(limit, time.Second<<max(0, n-1))
+	box.delivered = max(0, min(box.delivered, seq-1))
+	box.failures, box.reason, box.due = 0, "", time.Time{}
+	maps.DeleteFunc(box.dead, func(dead int64, _ deadLetter) bool { return dead >= seq })
+	return nil
+}
+
+// Undelivered implements [Store].
+func (m *MemoryStore) Undelivered(_ context.Context, id string) ([]Undelivered, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []Undelivered
+	for _, owner := range slices.Sorted(maps.Keys(m.outbox)) {
+		if id != "" && id != owner {
+			continue
+		}
+		box := m.outbox[owner]
+		for _, e := range m.events[owner] {
+			dead, isDead := box.dead[e.Seq]
+			switch {
+			case isDead:
+				out = append(out, Undelivered{Event: e, Dead: true, Reason: dead.reason, DeadSince: dead.at})
+			case e.Seq > box.delivered:
+				out = append(out, Undelivered{Event: e, Reason: box.reason, Failures: box.failures, DueAt: box.due})
+			}
+		}
+	}
+	return out, nil
 }
 
 // clone copies a record deeply: what a store holds is never shared with a caller.

@@ -11,7 +11,9 @@ import (
 // Hosts honour leases by themselves; Reap makes the records follow. Call it
 // on a timer. One that cannot be destroyed does not keep the others from it;
 // the errors are joined.
-func (c *Client) Reap(ctx context.Context) ([]Sandbox, error) {
+func (c *Client) Reap(ctx context.Context) (_ []Sandbox, err error) {
+	ctx, end := c.trace(ctx, "reap")
+	defer func() { end(nil, err) }()
 	records, err := c.store.List(ctx, Filter{States: living()})
 	if err != nil {
 		return nil, &Error{Op: "reap", Err: err}
@@ -60,7 +62,9 @@ type Report struct {
 // began, notices what vanished or came back, and finds what no record knows.
 // It is safe to run at any time, in several processes at once. Problems with
 // single sandboxes are in the report and joined in the error.
-func (c *Client) Reconcile(ctx context.Context, opts ReconcileOptions) (*Report, error) {
+func (c *Client) Reconcile(ctx context.Context, opts ReconcileOptions) (_ *Report, err error) {
+	ctx, end := c.trace(ctx, "reconcile")
+	defer func() { end(nil, err) }()
 	records, err := c.store.List(ctx, Filter{States: living()})
 	if err != nil {
 		return nil, &Error{Op: "reconcile", Err: err}
@@ -227,13 +231,12 @@ func (rec *reconciler) adopt(ctx context.Context, ext Extension, f Found) {
 	ready, err := rec.waitBounded(ctx, ext, f.Handle, adoptBound)
 	if err != nil {
 		failure := failureOf(err)
-		r.Sandbox.State, r.Sandbox.Message, r.Sandbox.Failure = StateFailed, err.Error(), failure
+		r.Sandbox.State, r.Sandbox.Failure = StateFailed, failure
+		r.Sandbox.blame(err)
 	} else {
 		r.Sandbox.Reachability, r.Sandbox.Controls, r.Sandbox.ReadyAt = &ready.Reachability, ready.Controls, now
 	}
-	e := newEvent(r, "", time.Time{}, now)
-	r.Seq = e.Seq
-	if err := rec.store.Create(ctx, r, e); err != nil {
+	if err := rec.add(ctx, r, now); err != nil {
 		rec.problem("reconcile", r, err)
 		return
 	}

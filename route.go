@@ -62,6 +62,16 @@ func (r Route) accepted() []Candidate {
 	return slices.DeleteFunc(slices.Clone(r.Candidates), func(c Candidate) bool { return c.Rejected != "" })
 }
 
+// estimate is what the chosen host costs, nil if that is not known.
+func (r Route) estimate(host string) *Cost {
+	for _, c := range r.Candidates {
+		if host != "" && c.Host == host {
+			return c.Estimate
+		}
+	}
+	return nil
+}
+
 // reject marks a host as not usable after all, with the reason.
 func (r *Route) reject(host string, cause error) {
 	for i := range r.Candidates {

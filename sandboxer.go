@@ -41,6 +41,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -55,10 +56,15 @@ type Config struct {
 	// Store keeps records and events. Required: sqlstore.Open for one that
 	// outlives the process, [NewMemoryStore] for one that does not.
 	Store Store
-	// Sink receives events when [Client.Deliver] is called. Optional.
+	// Sink receives events while [Client.KeepDelivering] runs, when
+	// [Client.Deliver] is called and at [Client.Close]. Optional.
 	Sink EventSink
-	// Logger; nil is silent.
+	// Delivery says how events reach the sink.
+	Delivery Delivery
+	// Logger; nil is silent. Every line about a sandbox names it.
 	Logger *slog.Logger
+	// Tracer is told of operations and their stages. Optional.
+	Tracer Tracer
 }
 
 // A Client establishes sandboxes. It is safe for concurrent use, and several
@@ -68,13 +74,20 @@ type Client struct {
 	profiles map[string]Profile
 	store    Store
 	sink     EventSink
+	delivery Delivery
+	recorded chan struct{} // holds a token when an event was recorded that KeepDelivering has not seen
+	quiet    atomic.Int64  // Unix microseconds until which the sink wants to be left alone
 	log      *slog.Logger
+	tracer   Tracer
 }
 
 // New validates everything it can, reports all problems joined, and does no
 // network I/O.
 func New(cfg Config) (*Client, error) {
-	c := &Client{profiles: map[string]Profile{}, store: cfg.Store, sink: cfg.Sink, log: cfg.Logger}
+	c := &Client{
+		profiles: map[string]Profile{}, store: cfg.Store, log: cfg.Logger, tracer: cfg.Tracer,
+		sink: cfg.Sink, delivery: cfg.Delivery.withDefaults(), recorded: make(chan struct{}, 1),
+	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -113,9 +126,11 @@ func (c *Client) addProfile(p Profile) error {
 	return nil
 }
 
-// Close closes the extensions and the store where they can be closed. No
-// method may be called afterwards.
+// Close delivers what is due to the sink for as long as [Delivery.Flush]
+// allows, then closes the extensions and the store where they can be closed.
+// No method may be called afterwards.
 func (c *Client) Close() error {
+	c.flush()
 	var problems []error
 	for _, ext := range c.registry.All() {
 		if closer, ok := ext.(io.Closer); ok {

@@ -82,9 +82,21 @@ type Store interface {
 	// the given time. Events of one sandbox are never split between claims.
 	ClaimEvents(ctx context.Context, until time.Time, limit int) ([]Event, error)
 	// AckEvents marks the events of a sandbox up to and including seq as
-	// delivered. With the last event of a claim the claim is given back.
+	// delivered and forgets failures. With the last event of a claim the claim
+	// is given back.
 	AckEvents(ctx context.Context, sandboxID string, seq int64) error
-	// DelayEvents gives a claim back and makes the sandbox's events due again
-	// later, with a growing backoff that AckEvents resets.
-	DelayEvents(ctx context.Context, sandboxID string, now time.Time) error
+	// DelayEvents gives a claim back. A reason counts as one more failure in a
+	// row and is kept; without one nothing is counted. The sandbox's events are
+	// due again at the time that due returns for the number of failures.
+	DelayEvents(ctx context.Context, sandboxID, reason string, due func(failures int) time.Time) error
+	// BuryEvent is AckEvents for an event that was not taken and is given up
+	// at that time: it becomes a dead letter with the reason.
+	BuryEvent(ctx context.Context, sandboxID string, seq int64, reason string, at time.Time) error
+	// RewindEvents makes the events of a sandbox from seq on undelivered
+	// again, due at once; none of them is a dead letter any more.
+	RewindEvents(ctx context.Context, sandboxID string, seq int64) error
+	// Undelivered lists the events of a sandbox that are not delivered, and its
+	// dead letters, ordered by Seq; an empty id means all sandboxes, ordered by
+	// id, then Seq.
+	Undelivered(ctx context.Context, sandboxID string) ([]Undelivered, error)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"time"
 )
@@ -19,7 +20,9 @@ func (c *Client) Deactivate(ctx context.Context, id string) (*Sandbox, error) {
 	return c.move(ctx, "deactivate", id, StateReady, ReasonDeactivated)
 }
 
-func (c *Client) move(ctx context.Context, op, id string, to State, reason Reason) (*Sandbox, error) {
+func (c *Client) move(ctx context.Context, op, id string, to State, reason Reason) (s *Sandbox, err error) {
+	ctx, end := c.trace(ctx, op, slog.String("sandbox.id", id))
+	defer func() { end(s, err) }()
 	r, err := c.edit(ctx, id, func(r *Record) error {
 		switch r.Sandbox.State {
 		case to:
@@ -39,7 +42,9 @@ func (c *Client) move(ctx context.Context, op, id string, to State, reason Reaso
 // life; beyond MaxExpiresAt it is ErrLimit and changes nothing. The backend's
 // lease is moved before the record, so the backend never reaps too early.
 // ErrState for a sandbox that is being destroyed or is destroyed.
-func (c *Client) ExtendTTL(ctx context.Context, id string, d time.Duration) (*Sandbox, error) {
+func (c *Client) ExtendTTL(ctx context.Context, id string, d time.Duration) (s *Sandbox, err error) {
+	ctx, end := c.trace(ctx, "extend", slog.String("sandbox.id", id))
+	defer func() { end(s, err) }()
 	r, err := c.store.Get(ctx, id)
 	if err != nil {
 		return nil, &Error{Op: "extend", SandboxID: id, Err: err}

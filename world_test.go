@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
@@ -43,6 +44,9 @@ type process struct {
 	wrap     func(*extensiontest.Fake) sandboxer.Extension
 	store    sandboxer.Store
 	sink     sandboxer.EventSink
+	delivery sandboxer.Delivery
+	tracer   sandboxer.Tracer
+	log      *slog.Logger
 	profiles []sandboxer.Profile
 }
 
@@ -60,7 +64,7 @@ func (w *world) client(p process) *sandboxer.Client {
 	if p.profiles == nil {
 		p.profiles = []sandboxer.Profile{basicProfile()}
 	}
-	c, err := sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: p.profiles, Store: p.store, Sink: p.sink})
+	c, err := sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: p.profiles, Store: p.store, Sink: p.sink, Delivery: p.delivery, Tracer: p.tracer, Logger: p.log})
 	if err != nil {
 		w.t.Fatal(err)
 	}

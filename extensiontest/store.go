@@ -65,7 +65,11 @@ func storeChecks() []storeCheck {
 		{"a claim keeps to its limit", checkClaimLimit},
 		{"the last ack gives the claim back", checkRelease},
 		{"an ack never takes back or runs ahead", checkAckBounds},
-		{"delays grow until an ack", checkDelay},
+		{"failures are counted until an ack", checkDelay},
+		{"a claim given back counts nothing", checkGivenBack},
+		{"a dead letter is kept and passed over", checkBury},
+		{"a rewind offers again from there", checkRewind},
+		{"undelivered tells what waits and why", checkUndelivered},
 		{"two claimers never hold one sandbox", checkClaimers},
 	}
 }

@@ -125,27 +125,130 @@ func checkAckBounds(ctx context.Context, s sandboxer.Store) error {
 		storeClaims(ctx, s, "after an ack beyond the last event", inAnHour(), 100, next))
 }
 
-// checkDelay moves the time given to DelayEvents instead of waiting.
+// dueNow makes events due at once and tells how many failures were counted.
+func dueNow(failures *int) func(int) time.Time {
+	return func(n int) time.Time { *failures = n; return time.Now().Add(-time.Second) }
+}
+
 func checkDelay(ctx context.Context, s sandboxer.Store) error {
 	r, a, err := seedStore(ctx, s, 1, 2)
 	id := r.Sandbox.ID
 	err = errors.Join(err, storeClaims(ctx, s, "both", inAnHour(), 100, a...))
-	for failures := 1; failures <= 10; failures++ {
-		backoff := sandboxer.Backoff(failures)
+	for n := 1; n <= 10; n++ {
+		counted := 0
 		err = errors.Join(err,
-			s.DelayEvents(ctx, id, time.Now().Add(-backoff)),
-			storeClaims(ctx, s, fmt.Sprintf("%v after failure %d", backoff, failures), inAnHour(), 100, a...))
+			s.DelayEvents(ctx, id, "down", dueNow(&counted)),
+			storeDiff("failures counted", counted, n),
+			storeClaims(ctx, s, fmt.Sprintf("what is due again after failure %d", n), inAnHour(), 100, a...))
 	}
-	const soon = 30 * time.Second
-	early := time.Now().Add(soon - sandboxer.Backoff(11))
-	err = errors.Join(err,
-		s.DelayEvents(ctx, id, early),
-		storeClaims(ctx, s, "before the backoff ends", inAnHour(), 100),
+	counted := 0
+	return errors.Join(err,
+		s.DelayEvents(ctx, id, "down", func(int) time.Time { return inAnHour() }),
+		storeClaims(ctx, s, "before it is due", inAnHour(), 100),
 		s.AckEvents(ctx, id, 1), // nobody holds a claim: the failures are forgotten, the delay is not
-		s.DelayEvents(ctx, id, time.Now().Add(-sandboxer.Backoff(1))),
+		s.DelayEvents(ctx, id, "down", dueNow(&counted)),
+		storeDiff("failures counted after an ack", counted, 1),
 		storeClaims(ctx, s, "a first failure after an ack", inAnHour(), 100, a[1]),
 	)
-	return err
+}
+
+func checkGivenBack(ctx context.Context, s sandboxer.Store) error {
+	r, a, err := seedStore(ctx, s, 1, 2)
+	id, counted := r.Sandbox.ID, -1
+	err = errors.Join(err,
+		storeClaims(ctx, s, "both", inAnHour(), 100, a...),
+		s.DelayEvents(ctx, id, "", dueNow(&counted)),
+		storeDiff("failures counted", counted, 0),
+		storeClaims(ctx, s, "what was given back", inAnHour(), 100, a...),
+		s.DelayEvents(ctx, id, "down", dueNow(&counted)),
+		s.DelayEvents(ctx, id, "", dueNow(&counted)),
+		storeDiff("failures counted after one", counted, 1),
+	)
+	list, listErr := s.Undelivered(ctx, id)
+	if len(list) != 2 || list[0].Reason != "down" {
+		err = errors.Join(err, fmt.Errorf("giving a claim back took the reason away: %+v", list))
+	}
+	return errors.Join(err, listErr)
+}
+
+func checkBury(ctx context.Context, s sandboxer.Store) error {
+	r, a, err := seedStore(ctx, s, 1, 3)
+	id := r.Sandbox.ID
+	err = errors.Join(err,
+		storeClaims(ctx, s, "all", inAnHour(), 100, a...),
+		s.AckEvents(ctx, id, 1),
+		s.BuryEvent(ctx, id, 2, "too large", storeTime),
+		storeClaims(ctx, s, "while the claim lasts", inAnHour(), 100),
+		s.BuryEvent(ctx, id, 3, "too old", storeTime), // the last of the claim gives it back
+		storeClaims(ctx, s, "dead letters", inAnHour(), 100),
+		s.BuryEvent(ctx, id, 1, "delivered long ago", storeTime),
+	)
+	next := storeEvent(r)
+	err = errors.Join(err, s.Update(ctx, r, next), storeClaims(ctx, s, "what comes after dead letters", inAnHour(), 100, next))
+	list, listErr := s.Undelivered(ctx, id)
+	if len(list) == 3 {
+		list = list[:2] // the third waits
+	}
+	want := []sandboxer.Undelivered{
+		{Event: a[1], Dead: true, Reason: "too large", DeadSince: storeTime},
+		{Event: a[2], Dead: true, Reason: "too old", DeadSince: storeTime},
+	}
+	return errors.Join(err, listErr, storeDiff("dead letters", list, want))
+}
+
+func checkRewind(ctx context.Context, s sandboxer.Store) error {
+	r, a, err := seedStore(ctx, s, 1, 4)
+	id, counted := r.Sandbox.ID, 0
+	err = errors.Join(err,
+		storeClaims(ctx, s, "all", inAnHour(), 100, a...),
+		s.BuryEvent(ctx, id, 1, "first", storeTime),
+		s.BuryEvent(ctx, id, 2, "second", storeTime),
+		s.AckEvents(ctx, id, 4),
+		s.RewindEvents(ctx, id, 2),
+		storeClaims(ctx, s, "from the second on", inAnHour(), 100, a[1:]...),
+	)
+	dead := func(what string, want ...sandboxer.Undelivered) error {
+		list, err := s.Undelivered(ctx, id)
+		list = slices.DeleteFunc(list, func(u sandboxer.Undelivered) bool { return !u.Dead })
+		return errors.Join(err, storeDiff(what, slices.Concat(list), want))
+	}
+	first := sandboxer.Undelivered{Event: a[0], Dead: true, Reason: "first", DeadSince: storeTime}
+	return errors.Join(err, dead("dead letters before the rewind", first),
+		s.AckEvents(ctx, id, 2),
+		s.RewindEvents(ctx, id, 4), // beyond what is delivered: nothing to take back
+		storeClaims(ctx, s, "after a rewind to what waits", inAnHour(), 100, a[2:]...),
+		s.DelayEvents(ctx, id, "down", func(int) time.Time { return inAnHour() }),
+		s.RewindEvents(ctx, id, 1),
+		storeClaims(ctx, s, "everything, at once", inAnHour(), 100, a...),
+		dead("dead letters after a rewind to the start"),
+		s.DelayEvents(ctx, id, "down", dueNow(&counted)),
+		storeDiff("failures counted after a rewind", counted, 1),
+	)
+}
+
+func checkUndelivered(ctx context.Context, s sandboxer.Store) error {
+	one, a, err := seedStore(ctx, s, 1, 3)
+	two, b, err2 := seedStore(ctx, s, 2, 1)
+	due := storeTime.Add(time.Hour)
+	err = errors.Join(err, err2,
+		s.AckEvents(ctx, one.Sandbox.ID, 1),
+		s.DelayEvents(ctx, one.Sandbox.ID, "down", func(int) time.Time { return due }),
+	)
+	waiting := func(e sandboxer.Event) sandboxer.Undelivered {
+		return sandboxer.Undelivered{Event: e, Reason: "down", Failures: 1, DueAt: due}
+	}
+	fresh := sandboxer.Undelivered{Event: b[0]}
+	lists := func(what, id string, want ...sandboxer.Undelivered) error {
+		got, err := s.Undelivered(ctx, id)
+		return errors.Join(err, storeDiff(what, slices.Concat(got), want))
+	}
+	return errors.Join(err,
+		lists("undelivered of one sandbox", one.Sandbox.ID, waiting(a[1]), waiting(a[2])),
+		lists("undelivered of all sandboxes", "", waiting(a[1]), waiting(a[2]), fresh),
+		s.AckEvents(ctx, one.Sandbox.ID, 3), s.AckEvents(ctx, two.Sandbox.ID, 1),
+		lists("undelivered when all is delivered", ""),
+		lists("undelivered of an unknown sandbox", "nobody"),
+	)
 }
 
 // checkClaimers lets several deliverers work at once on sandboxes that change.

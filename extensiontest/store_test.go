@@ -57,7 +57,11 @@ type brokenStore struct {
 	events func(context.Context, string, int64) ([]sandboxer.Event, error)
 	claim  func(context.Context, time.Time, int) ([]sandboxer.Event, error)
 	ack    func(context.Context, string, int64) error
-	delay  func(context.Context, string, time.Time) error
+	delay  func(context.Context, string, string, func(int) time.Time) error
+	bury   func(context.Context, string, int64, string, time.Time) error
+	rewind func(context.Context, string, int64) error
+
+	undelivered func(context.Context, string) ([]sandboxer.Undelivered, error)
 }
 
 func (b *brokenStore) Create(ctx context.Context, r *sandboxer.Record, events ...sandboxer.Event) error {
@@ -116,11 +120,32 @@ func (b *brokenStore) AckEvents(ctx context.Context, id string, seq int64) error
 	return b.MemoryStore.AckEvents(ctx, id, seq)
 }
 
-func (b *brokenStore) DelayEvents(ctx context.Context, id string, now time.Time) error {
+func (b *brokenStore) DelayEvents(ctx context.Context, id, reason string, due func(int) time.Time) error {
 	if b.delay != nil {
-		return b.delay(ctx, id, now)
+		return b.delay(ctx, id, reason, due)
 	}
-	return b.MemoryStore.DelayEvents(ctx, id, now)
+	return b.MemoryStore.DelayEvents(ctx, id, reason, due)
+}
+
+func (b *brokenStore) BuryEvent(ctx context.Context, id string, seq int64, reason string, at time.Time) error {
+	if b.bury != nil {
+		return b.bury(ctx, id, seq, reason, at)
+	}
+	return b.MemoryStore.BuryEvent(ctx, id, seq, reason, at)
+}
+
+func (b *brokenStore) RewindEvents(ctx context.Context, id string, seq int64) error {
+	if b.rewind != nil {
+		return b.rewind(ctx, id, seq)
+	}
+	return b.MemoryStore.RewindEvents(ctx, id, seq)
+}
+
+func (b *brokenStore) Undelivered(ctx context.Context, id string) ([]sandboxer.Undelivered, error) {
+	if b.undelivered != nil {
+		return b.undelivered(ctx, id)
+	}
+	return b.MemoryStore.Undelivered(ctx, id)
 }
 
 type defect struct {
@@ -469,23 +494,49 @@ func brokenOutboxes() []defect {
 				return slices.DeleteFunc(events, func(e sandboxer.Event) bool { return e.Seq <= acked[e.SandboxID] }), err
 			}
 		}},
-		{"always waits the same", "delays grow until an ack", func(b *brokenStore) {
-			b.delay = func(ctx context.Context, id string, now time.Time) error {
+		{"counts one failure only", "failures are counted until an ack", func(b *brokenStore) {
+			b.delay = func(ctx context.Context, id, reason string, due func(int) time.Time) error {
 				if err := b.MemoryStore.AckEvents(ctx, id, 0); err != nil {
 					return err
 				}
-				return b.MemoryStore.DelayEvents(ctx, id, now)
+				return b.MemoryStore.DelayEvents(ctx, id, reason, due)
 			}
 		}},
-		{"never forgets failures", "delays grow until an ack", func(b *brokenStore) {
+		{"never forgets failures", "failures are counted until an ack", func(b *brokenStore) {
 			failures := 0
-			b.delay = func(ctx context.Context, id string, now time.Time) error {
+			b.delay = func(ctx context.Context, id, reason string, due func(int) time.Time) error {
 				failures++
-				return b.MemoryStore.DelayEvents(ctx, id, now.Add(sandboxer.Backoff(failures)-time.Second))
+				return b.MemoryStore.DelayEvents(ctx, id, reason, func(int) time.Time { return due(failures) })
 			}
 		}},
-		{"keeps the claim when delayed", "delays grow until an ack", func(b *brokenStore) {
-			b.delay = func(context.Context, string, time.Time) error { return nil }
+		{"keeps the claim when delayed", "failures are counted until an ack", func(b *brokenStore) {
+			b.delay = func(_ context.Context, _, _ string, due func(int) time.Time) error { due(1); return nil }
+		}},
+		{"counts a claim given back", "a claim given back counts nothing", func(b *brokenStore) {
+			b.delay = func(ctx context.Context, id, _ string, due func(int) time.Time) error {
+				return b.MemoryStore.DelayEvents(ctx, id, "given back", due)
+			}
+		}},
+		{"loses dead letters", "a dead letter is kept and passed over", func(b *brokenStore) {
+			b.bury = func(ctx context.Context, id string, seq int64, _ string, _ time.Time) error {
+				return b.MemoryStore.AckEvents(ctx, id, seq)
+			}
+		}},
+		{"offers dead letters again", "a dead letter is kept and passed over", func(b *brokenStore) {
+			b.bury = func(ctx context.Context, id string, seq int64, reason string, at time.Time) error {
+				return errors.Join(b.MemoryStore.BuryEvent(ctx, id, seq, reason, at), b.MemoryStore.RewindEvents(ctx, id, seq))
+			}
+		}},
+		{"rewinds one event only", "a rewind offers again from there", func(b *brokenStore) {
+			b.rewind = func(ctx context.Context, id string, seq int64) error {
+				return b.MemoryStore.RewindEvents(ctx, id, seq+1)
+			}
+		}},
+		{"hides what is claimed", "undelivered tells what waits and why", func(b *brokenStore) {
+			b.undelivered = func(ctx context.Context, id string) ([]sandboxer.Undelivered, error) {
+				list, err := b.MemoryStore.Undelivered(ctx, id)
+				return slices.DeleteFunc(list, func(u sandboxer.Undelivered) bool { return !u.DueAt.IsZero() }), err
+			}
 		}},
 		{"gives a sandbox to whoever asks", "two claimers never hold one sandbox", func(b *brokenStore) {
 			var mu sync.Mutex

@@ -100,7 +100,7 @@ func TestAnswersOfAClient(t *testing.T) {
 	for _, e := range events {
 		valid(t, "event", e)
 	}
-	meter := sandboxer.MeterOf(events, time.Now())
+	meter := sandboxer.MeterOf(events, sandboxer.Window{})
 	valid(t, "meter", meter)
 	valid(t, "meter-list", []sandboxer.Meter{meter})
 	valid(t, "sandbox-list", done(w.client.List(ctx, sandboxer.Filter{}))(t))

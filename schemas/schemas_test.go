@@ -30,6 +30,7 @@ func published() map[string]reflect.Type {
 		"extension":        reflect.TypeFor[sandboxer.ExtensionInfo](),
 		"create-request":   reflect.TypeFor[sandboxer.CreateRequest](),
 		"hosts":            reflect.TypeFor[compose.HostsFile](),
+		"undelivered":      reflect.TypeFor[sandboxer.Undelivered](),
 		"sandbox":          reflect.TypeFor[sandboxer.Sandbox](),
 		"sandbox-list":     reflect.TypeFor[[]sandboxer.Sandbox](),
 		"event":            reflect.TypeFor[sandboxer.Event](),

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -70,37 +71,127 @@ func dueSandboxes(ctx context.Context, tx *sql.Tx, now time.Time, limit int) ([]
 // AckEvents implements [sandboxer.Store]. It returns ErrNotFound for an unknown
 // sandbox; events that do not exist yet are not marked.
 func (s *Store) AckEvents(ctx context.Context, sandboxID string, seq int64) error {
+	return s.write(ctx, func(tx *sql.Tx) error { return ack(ctx, tx, sandboxID, seq) })
+}
+
+func ack(ctx context.Context, tx *sql.Tx, sandboxID string, seq int64) error {
 	const ack = `UPDATE outbox SET
 			delivered = CASE WHEN $2 <= delivered THEN delivered WHEN $2 < last THEN $2 ELSE last END,
 			due = CASE WHEN $2 >= claimed THEN 0 ELSE due END,
-			failures = 0
+			failures = 0, reason = ''
 		WHERE sandbox_id = $1`
+	return changeOne(ctx, tx, sandboxID, ack, sandboxID, seq)
+}
+
+// changeOne runs a statement that changes the outbox of one sandbox.
+func changeOne(ctx context.Context, tx *sql.Tx, sandboxID, statement string, args ...any) error {
+	done, err := tx.ExecContext(ctx, statement, args...)
+	if err != nil {
+		return err
+	}
+	if n, err := done.RowsAffected(); err != nil || n > 0 {
+		return err
+	}
+	return fmt.Errorf("sandbox %s: %w", sandboxID, sandboxer.ErrNotFound)
+}
+
+// BuryEvent implements [sandboxer.Store]. An event that is delivered already
+// does not become a dead letter.
+func (s *Store) BuryEvent(ctx context.Context, sandboxID string, seq int64, reason string, at time.Time) error {
+	const bury = `INSERT INTO dead_letters (sandbox_id, seq, reason, since)
+		SELECT sandbox_id, $2, $3, $4 FROM outbox WHERE sandbox_id = $1 AND delivered < $2 AND last >= $2`
 	return s.write(ctx, func(tx *sql.Tx) error {
-		done, err := tx.ExecContext(ctx, ack, sandboxID, seq)
-		if err != nil {
+		if _, err := tx.ExecContext(ctx, bury, sandboxID, seq, reason, at.UnixMicro()); err != nil {
 			return err
 		}
-		if n, err := done.RowsAffected(); err != nil || n > 0 {
-			return err
-		}
-		return fmt.Errorf("sandbox %s: %w", sandboxID, sandboxer.ErrNotFound)
+		return ack(ctx, tx, sandboxID, seq)
 	})
 }
 
-// DelayEvents implements [sandboxer.Store], with [sandboxer.Backoff]. It
-// returns ErrNotFound for an unknown sandbox.
-func (s *Store) DelayEvents(ctx context.Context, sandboxID string, now time.Time) error {
+// DelayEvents implements [sandboxer.Store]. It returns ErrNotFound for an
+// unknown sandbox.
+func (s *Store) DelayEvents(ctx context.Context, sandboxID, reason string, due func(failures int) time.Time) error {
+	const count = `UPDATE outbox SET
+			failures = CASE WHEN $2 = '' THEN failures ELSE failures + 1 END,
+			reason = CASE WHEN $2 = '' THEN reason ELSE $2 END
+		WHERE sandbox_id = $1 RETURNING failures`
 	return s.write(ctx, func(tx *sql.Tx) error {
 		var failures int
-		err := tx.QueryRowContext(ctx, "UPDATE outbox SET failures = failures + 1 WHERE sandbox_id = $1 RETURNING failures", sandboxID).Scan(&failures)
+		err := tx.QueryRowContext(ctx, count, sandboxID, reason).Scan(&failures)
 		if errors.Is(err, sql.ErrNoRows) {
 			return fmt.Errorf("sandbox %s: %w", sandboxID, sandboxer.ErrNotFound)
 		}
 		if err != nil {
 			return err
 		}
-		due := now.Add(sandboxer.Backoff(failures))
-		_, err = tx.ExecContext(ctx, "UPDATE outbox SET due = $2 WHERE sandbox_id = $1", sandboxID, due.UnixMicro())
+		_, err = tx.ExecContext(ctx, "UPDATE outbox SET due = $2 WHERE sandbox_id = $1", sandboxID, due(failures).UnixMicro())
 		return err
 	})
+}
+
+// RewindEvents implements [sandboxer.Store]. It returns ErrNotFound for an
+// unknown sandbox.
+func (s *Store) RewindEvents(ctx context.Context, sandboxID string, seq int64) error {
+	const rewind = `UPDATE outbox SET
+			delivered = CASE WHEN $2 > delivered THEN delivered WHEN $2 < 1 THEN 0 ELSE $2 - 1 END,
+			due = 0, failures = 0, reason = ''
+		WHERE sandbox_id = $1`
+	return s.write(ctx, func(tx *sql.Tx) error {
+		if err := changeOne(ctx, tx, sandboxID, rewind, sandboxID, seq); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "DELETE FROM dead_letters WHERE sandbox_id = $1 AND seq >= $2", sandboxID, seq)
+		return err
+	})
+}
+
+// Undelivered implements [sandboxer.Store].
+func (s *Store) Undelivered(ctx context.Context, sandboxID string) (list []sandboxer.Undelivered, err error) {
+	const query = `SELECT e.document, d.seq IS NOT NULL, COALESCE(d.reason, o.reason), COALESCE(d.since, 0), o.failures, o.due
+		FROM outbox o JOIN events e ON e.sandbox_id = o.sandbox_id
+		LEFT JOIN dead_letters d ON d.sandbox_id = e.sandbox_id AND d.seq = e.seq
+		WHERE (e.seq > o.delivered OR d.seq IS NOT NULL) AND ($1 = '' OR o.sandbox_id = $1)
+		ORDER BY e.sandbox_id, e.seq`
+	err = s.retry(ctx, func() error {
+		list, err = undelivered(ctx, s.reader, query, sandboxID)
+		return err
+	})
+	return list, err
+}
+
+func undelivered(ctx context.Context, q querier, query, sandboxID string) ([]sandboxer.Undelivered, error) {
+	rows, err := q.QueryContext(ctx, query, sandboxID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []sandboxer.Undelivered
+	for rows.Next() {
+		var document, reason string
+		var dead bool
+		var since, due int64
+		var failures int
+		if err := rows.Scan(&document, &dead, &reason, &since, &failures, &due); err != nil {
+			return nil, err
+		}
+		u := sandboxer.Undelivered{Dead: dead, Reason: reason}
+		if err := json.Unmarshal([]byte(document), &u.Event); err != nil {
+			return nil, fmt.Errorf("a stored event: %w: %w", sandboxer.ErrInvalid, err)
+		}
+		if dead {
+			u.DeadSince = time.UnixMicro(since).UTC()
+		} else {
+			u.Failures, u.DueAt = failures, dueTime(due)
+		}
+		list = append(list, u)
+	}
+	return list, rows.Err()
+}
+
+// dueTime is zero where nothing has to be waited for.
+func dueTime(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros).UTC()
 }

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -37,11 +38,12 @@ func TestMigrationIsAllOrNothing(t *testing.T) {
 		return text, err
 	}
 
-	if err := s.migrate(t.Context(), steps); err == nil || !strings.Contains(err.Error(), "schema step 3") {
-		t.Errorf("got error %v, want one that names step 3", err)
+	broken := fmt.Sprintf("schema step %d", len(steps))
+	if err := s.migrate(t.Context(), steps); err == nil || !strings.Contains(err.Error(), broken) {
+		t.Errorf("got error %v, want one that names %s", err, broken)
 	}
 	if _, err := note(); err == nil {
-		t.Error("step 2 stayed though step 3 failed")
+		t.Errorf("the step before stayed though %s failed", broken)
 	}
 	for range 2 { // the second time there is nothing to do
 		if err := s.migrate(t.Context(), steps[:published+1]); err != nil {
@@ -49,14 +51,15 @@ func TestMigrationIsAllOrNothing(t *testing.T) {
 		}
 	}
 	if text, err := note(); err != nil || text != "new" {
-		t.Errorf("after step 2: %q, %v", text, err)
+		t.Errorf("after the good step: %q, %v", text, err)
 	}
 	if _, err := s.Get(t.Context(), "kept"); err != nil {
 		t.Error(err)
 	}
 
 	_, err = Open(t.Context(), path)
-	if !errors.Is(err, sandboxer.ErrInvalid) || !strings.Contains(err.Error(), "a newer version of this program wrote it (schema 2, known here are 1 to 1)") ||
+	newer := fmt.Sprintf("a newer version of this program wrote it (schema %d, known here are 1 to %d)", published+1, published)
+	if !errors.Is(err, sandboxer.ErrInvalid) || !strings.Contains(err.Error(), newer) ||
 		!strings.Contains(sandboxer.Hint(err), "update this program") {
 		t.Errorf("a database of a newer program: got error %v with hint %q", err, sandboxer.Hint(err))
 	}

@@ -1,82 +1,154 @@
 package main
 
 import (
-	"cmp"
+	"encoding/csv"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/spf13/cobra"
 )
 
-// usageBy are the ways to add up usage.
-var usageBy = []string{"sandbox", "consumer", "project", "host"}
-
-// A usageRow is what a group used, from its event history.
-type usageRow struct {
-	Group     string  `json:"group"`
-	Sandboxes int     `json:"sandboxes"`
-	Seconds   float64 `json:"seconds"`        // not destroyed
-	Usable    float64 `json:"usable_seconds"` // ready or active
-}
-
 func (a *app) usageCommand() *cobra.Command {
-	by := "consumer"
+	var since, until string
+	var asCSV bool
+	by := string(sandboxer.ByConsumer)
 	cmd := &cobra.Command{
-		Use: "usage", Short: "Add up how long sandboxes existed, from their history", Args: cobra.NoArgs,
-		Example: "  sandbox usage\n  sandbox usage --by project --json",
+		Use: "usage", Short: "Add up what sandboxes used, from their history", Args: cobra.NoArgs,
+		Long: `Add up what sandboxes used, from their recorded events alone. HELD is the time in
+which something of them may have stood on a host; lost time counts only if the
+sandbox was seen again. CPU and MEMORY are the caps that the profile asks for, times
+the containers that ran, times the seconds in which they did. COST is by the hosts'
+prices, for the time held.`,
+		Example: "  sandbox usage\n  sandbox usage --by project --since 168h --json\n  sandbox usage --by host --since 2026-11-01 --until 2026-12-01 --csv",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !slices.Contains(usageBy, by) {
-				return usageError{fmt.Errorf("--by %q is not one of %q", by, usageBy)}
+			var w sandboxer.Window
+			var err error
+			if w.Since, err = moment("--since", since); err != nil {
+				return err
+			}
+			if w.Until, err = moment("--until", until); err != nil {
+				return err
+			}
+			if asCSV && a.json {
+				return usageError{fmt.Errorf("--csv and --json exclude each other")}
 			}
 			c, err := a.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			events, err := c.Events(cmd.Context(), "", 0)
+			meters, err := c.Usage(cmd.Context(), sandboxer.MeterBy(by), w)
 			if err != nil {
 				return err
 			}
-			return a.printUsage(addUp(events, by))
+			if asCSV {
+				return a.writeCSV(meters)
+			}
+			return a.printUsage(meters)
 		},
 	}
-	cmd.Flags().StringVar(&by, "by", by, "sandbox, consumer, project or host")
+	cmd.Flags().StringVar(&by, "by", by, "consumer, project, host, profile or sandbox")
+	cmd.Flags().StringVar(&since, "since", "", "count from here: a duration ago (24h), a date (2026-11-01, UTC) or a time (RFC 3339)")
+	cmd.Flags().StringVar(&until, "until", "", "count to here, in the same forms (default: now)")
+	cmd.Flags().BoolVar(&asCSV, "csv", false, "print comma-separated values with a header, costs as one column per currency")
 	return cmd
 }
 
-func addUp(events []sandboxer.Event, by string) []usageRow {
-	histories := map[string][]sandboxer.Event{}
-	for _, e := range events {
-		histories[e.SandboxID] = append(histories[e.SandboxID], e)
+// moment reads a point in time in any of the forms that people write.
+func moment(flag, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
 	}
-	rows := map[string]usageRow{}
-	for _, history := range histories {
-		m := sandboxer.MeterOf(history, time.Now())
-		group := cmp.Or(map[string]string{"sandbox": m.SandboxID, "consumer": m.Consumer.String(), "project": m.Consumer.Project, "host": m.Host}[by], "none")
-		row := rows[group]
-		row.Group = group
-		row.Sandboxes++
-		for state, seconds := range m.Seconds {
-			row.Seconds += seconds
-			if state == sandboxer.StateReady || state == sandboxer.StateActive {
-				row.Usable += seconds
-			}
+	if d, err := time.ParseDuration(text); err == nil {
+		return time.Now().Add(-d), nil
+	}
+	for _, form := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(form, text); err == nil {
+			return t, nil
 		}
-		rows[group] = row
 	}
-	return slices.SortedFunc(maps.Values(rows), func(a, b usageRow) int { return cmp.Compare(a.Group, b.Group) })
+	return time.Time{}, usageError{fmt.Errorf("%s %q is no duration (24h), date (2026-11-01) or time (2026-11-01T12:00:00Z)", flag, text)}
 }
 
-func (a *app) printUsage(rows []usageRow) error {
-	if a.json {
-		return a.printJSON(append([]usageRow{}, rows...))
+func (a *app) printUsage(meters []sandboxer.Meter) error {
+	switch {
+	case a.json:
+		return a.printJSON(meters)
+	case a.quiet:
+		for _, m := range meters {
+			fmt.Fprintln(a.out, m.Key)
+		}
+		return nil
+	case len(meters) == 0:
+		fmt.Fprintln(a.err, "nothing was used")
+		return nil
 	}
-	return a.table("GROUP\tSANDBOXES\tTIME\tUSABLE", func(w io.Writer) {
-		for _, r := range rows {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", r.Group, r.Sandboxes, short(time.Duration(r.Seconds*1e9)), short(time.Duration(r.Usable*1e9)))
+	return a.table(strings.ToUpper(string(meters[0].By))+"\tSANDBOXES\tGENERATIONS\tHELD\tUSABLE\tCPU\tMEMORY\tCOST", func(w io.Writer) {
+		for _, m := range meters {
+			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\n", m.Key, m.Sandboxes, m.Generations, seconds(m.Held),
+				seconds(m.Seconds[sandboxer.StateReady]+m.Seconds[sandboxer.StateActive]), seconds(m.CPUSeconds),
+				fmt.Sprintf("%.1f GiB·h", m.MemorySeconds/(1<<30)/3600), amounts(m.Costs))
 		}
 	})
 }
+
+func seconds(s float64) string { return short(time.Duration(s * float64(time.Second))) }
+
+func amounts(all []sandboxer.Amount) string {
+	if len(all) == 0 {
+		return "-"
+	}
+	var out []string
+	for _, amount := range all {
+		out = append(out, amount.String())
+	}
+	return strings.Join(out, " + ")
+}
+
+// writeCSV has a column for every state that sandboxes have, and one for every
+// currency that was paid in.
+func (a *app) writeCSV(meters []sandboxer.Meter) error {
+	paid := map[string]bool{}
+	for _, m := range meters {
+		for _, amount := range m.Costs {
+			paid[amount.Currency] = true
+		}
+	}
+	currencies := slices.Sorted(maps.Keys(paid))
+	header := []string{"by", "key", "sandboxes", "generations", "sandbox_seconds", "cpu_seconds", "memory_byte_seconds"}
+	var states []sandboxer.State
+	for _, s := range sandboxer.States() {
+		if !s.Terminal() {
+			states = append(states, s)
+			header = append(header, string(s)+"_seconds")
+		}
+	}
+	for _, c := range currencies {
+		header = append(header, "cost_micros_"+c)
+	}
+	out := csv.NewWriter(a.out)
+	_ = out.Write(header) // what goes wrong is in out.Error
+	for _, m := range meters {
+		row := []string{string(m.By), m.Key, strconv.Itoa(m.Sandboxes), strconv.Itoa(m.Generations), decimal(m.Held), decimal(m.CPUSeconds), decimal(m.MemorySeconds)}
+		for _, s := range states {
+			row = append(row, decimal(m.Seconds[s]))
+		}
+		for _, c := range currencies {
+			cost := ""
+			if i := slices.IndexFunc(m.Costs, func(a sandboxer.Amount) bool { return a.Currency == c }); i >= 0 {
+				cost = strconv.FormatInt(m.Costs[i].Micros, 10)
+			}
+			row = append(row, cost)
+		}
+		_ = out.Write(row)
+	}
+	out.Flush()
+	return out.Error()
+}
+
+func decimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

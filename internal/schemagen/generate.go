@@ -35,6 +35,7 @@ func documents() []document {
 		{"sandbox", "SandboxStatus", reflect.TypeFor[sandboxer.Sandbox](), false},
 		{"sandbox-list", "SandboxStatusList", reflect.TypeFor[[]sandboxer.Sandbox](), false},
 		{"event", "Event", reflect.TypeFor[sandboxer.Event](), false},
+		{"undelivered", "Undelivered", reflect.TypeFor[sandboxer.Undelivered](), false},
 		{"plan", "Plan", reflect.TypeFor[sandboxer.Plan](), false},
 		{"report", "ReconcileReport", reflect.TypeFor[sandboxer.Report](), false},
 		{"host-status", "HostStatus", reflect.TypeFor[sandboxer.HostStatus](), false},

@@ -9,6 +9,9 @@ export SANDBOXER_REQUIRE_ENGINE
 timeout = 30m
 
 demo_repo = testdata/demo-repo
+
+# What tests keep to be looked at: screenshots of pages.
+artifacts = .cache/artifacts
 staticcheck = go tool -modfile=$(CURDIR)/tools/lint/go.mod staticcheck
 
 .PHONY: help demo test lint cross generate bench clean
@@ -20,7 +23,8 @@ demo: ## bring up two copies of one repository side by side, and destroy them
 	@scripts/setup demo sh -c '$(demo_repo)/build.sh && exec go run ./examples/demo'
 
 test: ## run all tests with the race detector
-	@scripts/setup test sh -c '$(demo_repo)/build.sh && exec go test -race -timeout $(timeout) ./...'
+	@scripts/setup test sh -c '$(demo_repo)/build.sh && mkdir -p $(artifacts) && \
+		exec go test -race -timeout $(timeout) -artifacts -outputdir $(CURDIR)/$(artifacts) ./...'
 
 lint: cross ## check formatting, go vet, staticcheck and shell syntax
 	@unformatted=$$(gofmt -s -l .) || exit 1; \

@@ -91,7 +91,8 @@ func MetersOf(events []Event, by MeterBy, w Window) []Meter {
 		histories[e.SandboxID] = append(histories[e.SandboxID], e)
 	}
 	tallies := map[string]*tally{}
-	for _, history := range histories {
+	for _, id := range slices.Sorted(maps.Keys(histories)) { // in a fixed order: sums of floats depend on it
+		history := histories[id]
 		slices.SortFunc(history, func(a, b Event) int { return cmp.Compare(a.Seq, b.Seq) })
 		for s := range spans(history, w) {
 			key := cmp.Or(meterKey(by, s.Event), "none")

@@ -104,7 +104,11 @@ func takeTree(ctx context.Context, req sandboxer.ProvisionRequest) (*workspace.S
 	tree, err := workspace.Take(ctx, dir, workspace.Options{
 		Exclude: req.Profile.Workspace.Exclude,
 		Progress: func(files int, bytes int64) {
-			sandboxer.ReportProgress(ctx, sandboxer.Progress{Stage: "workspace", Message: fmt.Sprintf("%d files", files), Done: bytes, Unit: "bytes"})
+			now := sandboxer.Progress{Stage: "workspace", Message: "reading the working tree"}
+			if files > 0 {
+				now.Message, now.Done, now.Unit = fmt.Sprintf("%d files", files), bytes, "bytes"
+			}
+			sandboxer.ReportProgress(ctx, now)
 		},
 	})
 	var problems *workspace.Error

@@ -75,8 +75,10 @@ type HostConfig struct {
 	// looking if empty.
 	EngineSocket string `json:"engine_socket,omitempty"`
 
-	// CacheTTL is how long an uploaded tree is kept after the last sandbox
-	// that used it; 0: it is removed with that sandbox.
+	// CacheTTL is how long an uploaded tree is kept after the last sandbox that
+	// used it, and the steps of a build of the classic builder after its
+	// sandbox ended: the next build of the same is faster. 0: they are removed
+	// with the sandbox.
 	CacheTTL sandboxer.Duration `json:"cache_ttl,omitempty"`
 }
 

@@ -34,6 +34,7 @@ type serviceMemory struct {
 	Name      string           `json:"name"`
 	Replicas  int              `json:"replicas"`
 	OneShot   bool             `json:"one_shot,omitempty"`
+	Restarts  bool             `json:"restarts,omitempty"` // the file wants it to run again whenever it ends
 	HasHealth bool             `json:"has_health,omitempty"`
 	Ports     []sandboxer.Port `json:"ports,omitempty"`
 }
@@ -209,7 +210,7 @@ func (p *provisioning) networks(ctx context.Context, r *host.Reserved) (map[stri
 func (p *provisioning) memory(networks map[string]netip.Prefix) *memory {
 	mem := &memory{Schema: 1, Networks: networks, Egress: p.req.Profile.Network.Egress, Limits: p.req.Profile.Resources, Expose: p.req.Profile.Expose}
 	for _, s := range p.draft.plan.Services {
-		mem.Services = append(mem.Services, serviceMemory{Name: s.Name, Replicas: s.Replicas, OneShot: s.OneShot, HasHealth: s.HasHealthcheck, Ports: ports(s.Ports)})
+		mem.Services = append(mem.Services, serviceMemory{Name: s.Name, Replicas: s.Replicas, OneShot: s.OneShot, Restarts: s.RestartsAlways, HasHealth: s.HasHealthcheck, Ports: ports(s.Ports)})
 	}
 	return mem
 }

@@ -32,7 +32,8 @@ const (
 // WaitReady implements [sandboxer.Extension]. It never asks compose: its
 // --wait fails good one-shots and passes crash loops. A service is ready when
 // every replica is healthy, or, without a health check, has run for a second
-// without restarting; a one-shot when it ended with 0.
+// without restarting; a one-shot when it ended with 0, and so is any other
+// that the file does not restart always.
 func (x *Extension) WaitReady(ctx context.Context, h sandboxer.Handle) (_ sandboxer.Readiness, err error) {
 	defer func() { err = withCause(ctx, err) }()
 	m, err := x.machine(h.Host)
@@ -230,8 +231,10 @@ func judge(s serviceMemory, c engine.ContainerDetails) (state string, v verdict)
 		return "out of memory" + restarts, failed
 	case c.RestartCount >= crashLoop:
 		return fmt.Sprintf("crashing: exit code %d%s", st.ExitCode, restarts), failed
-	case st.Status == "exited" && st.ExitCode == 0 && (s.OneShot || !restartsAlways(c)):
+	case st.Status == "exited" && st.ExitCode == 0 && (s.OneShot || !s.Restarts):
 		return "completed", ready
+	case st.Status == "exited" && st.ExitCode == 0:
+		return "ended with code 0, though the file restarts it always", failed
 	case st.Status == "exited" && !restartsOnFailure(c), st.Status == "dead":
 		return fmt.Sprintf("exited with code %d%s", st.ExitCode, restarts), failed
 	case st.Status == "created" && st.Error != "":
@@ -252,12 +255,8 @@ func judge(s serviceMemory, c engine.ContainerDetails) (state string, v verdict)
 	return "running" + restarts, ready
 }
 
-func restartsAlways(c engine.ContainerDetails) bool {
-	return c.RestartPolicy.Name == "always" || c.RestartPolicy.Name == "unless-stopped"
-}
-
 func restartsOnFailure(c engine.ContainerDetails) bool {
-	return restartsAlways(c) || c.RestartPolicy.Name == "on-failure" && (c.RestartPolicy.MaximumRetryCount == 0 || c.RestartCount < c.RestartPolicy.MaximumRetryCount)
+	return c.RestartPolicy.Name == "on-failure" && (c.RestartPolicy.MaximumRetryCount == 0 || c.RestartCount < c.RestartPolicy.MaximumRetryCount)
 }
 
 func lastLine(s string) string {

@@ -196,6 +196,7 @@ func TestFailures(t *testing.T) {
 		{"a service that is never healthy", `services: {web: {build: ., command: [serve, "8080", x], healthcheck: {test: [CMD, /app, health, "1"], interval: 1s, retries: 2}}}`, "", sandboxer.ErrNotReady, []string{"web", "unhealthy"}},
 		{"a health check that takes too long", `services: {web: {build: ., command: [serve, "8080", x], healthcheck: {test: [CMD, /app, health, "1"], interval: 1s, retries: 100}}}`, "", sandboxer.ErrReadyTimeout, []string{"web", "starting"}},
 		{"a one-shot that fails", `services: {web: {build: ., command: [serve, "8080", x], depends_on: {once: {condition: service_completed_successfully}}}, once: {build: ., command: [exit, "7", 0s]}}`, "", sandboxer.ErrNotReady, []string{"once", "7"}},
+		{"a service that ends though it is to run always", `services: {web: {build: ., restart: unless-stopped, command: [exit, "0", 100ms]}}`, "", sandboxer.ErrNotReady, []string{"web", "ended with code 0", "restarts it always"}},
 		{"a service that takes all memory", `services: {web: {build: ., mem_limit: 64m, command: [hog]}}`, "", sandboxer.ErrNotReady, []string{"web", "memory"}},
 		{"a command that is not there", `services: {web: {build: ., entrypoint: [/missing]}}`, "", sandboxer.ErrNotReady, []string{"web", "missing"}},
 		{"a build that fails", `services: {web: {build: .}}`, "FROM scratch\nCOPY nowhere /x\n", sandboxer.ErrProvision, []string{"build", "nowhere"}},

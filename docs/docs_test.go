@@ -110,3 +110,17 @@ func TestLinks(t *testing.T) {
 		}
 	}
 }
+
+// TestErrorCodes: the contract lists every code that Code gives.
+func TestErrorCodes(t *testing.T) {
+	page := read(t, "meta-framework.md")
+	codes := regexp.MustCompile(`\{(?:Err|context\.)[A-Za-z]+, "([a-z_]+)"\}`).FindAllStringSubmatch(read(t, "../errors.go"), -1)
+	if len(codes) < 15 {
+		t.Fatalf("found only %d codes in errors.go: this test looks for the wrong thing", len(codes))
+	}
+	for _, m := range codes {
+		if !strings.Contains(page, "`"+m[1]+"`") {
+			t.Errorf("meta-framework.md does not list the error code %s", m[1])
+		}
+	}
+}

@@ -10,6 +10,7 @@ const (
 	smallExtension = "id: ext.small\nversion: 1.0.0\ncapabilities: [dial]\nisolation: [container]\npricing: self-hosted\n"
 	smallRequest   = "profile: profile.compose-e2e\ninputs: {repo: .}\nconsumer: {project: demo, actor_type: agt, actor: me}\n"
 	smallHosts     = "hosts:\n- address: ssh://builder\n"
+	smallHub       = "url: https://hub.example.net\n"
 )
 
 // An editor must not complain about what the library accepts.
@@ -28,6 +29,8 @@ func TestGoodInputs(t *testing.T) {
 		{"least request", "create-request", smallRequest},
 		{"full request", "create-request", smallRequest + "labels: {a: b}\nttl: 10m\npolicy: explicit\nhost: one\nkeep_failed: true\nidempotency_key: k\n"},
 		{"least hosts", "hosts", smallHosts},
+		{"least hub", "hub", smallHub},
+		{"a hub that wants progress", "hub", smallHub + "shape: progress\nfields: {topic_slug: sandboxes}\ntoken_env: HUB_TOKEN\ntimeout: 5s\ngive_up: -1s\n"},
 		{"this machine", "hosts", "hosts: [{address: 'local:', cache_ttl: 0s}]\n"},
 	}
 	for _, test := range tests {
@@ -95,6 +98,11 @@ func TestBadInputs(t *testing.T) {
 		{"slots", "hosts", smallHosts + "  slots: -1\n", "at '/hosts/0/slots': minimum: got -1, want 0"},
 		{"currency", "hosts", smallHosts + "  price: {currency: euro, micros_per_hour: 1}\n", "at '/hosts/0/price/currency': 'euro' does not match pattern"},
 		{"money as text", "hosts", smallHosts + "  price: {currency: EUR, micros_per_hour: much}\n", "at '/hosts/0/price/micros_per_hour': got string, want integer"},
+		{"no url", "hub", "shape: progress\n", "missing property 'url'"},
+		{"shape", "hub", smallHub + "shape: xml\n", "at '/shape': value must be one of 'cloudevents', 'progress'"},
+		{"a token in the file", "hub", smallHub + "token: secret\n", "additional properties 'token' not allowed"},
+		{"path", "hub", smallHub + "paths: {event: /x}\n", "at '/paths': additional properties 'event' not allowed"},
+		{"how to register", "hub", smallHub + "register: never\n", "at '/register': value must be one of 'auto', 'off'"},
 		{"cache", "hosts", smallHosts + "  cache_ttl: forever\n", "at '/hosts/0/cache_ttl': 'forever' does not match pattern"},
 	}
 	for _, test := range tests {

@@ -21,6 +21,7 @@ import (
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
 	"github.com/sand-boxer/sandboxer/schemas"
+	"github.com/sand-boxer/sandboxer/statehub"
 )
 
 // published says which Go type each schema stands for.
@@ -30,6 +31,7 @@ func published() map[string]reflect.Type {
 		"extension":        reflect.TypeFor[sandboxer.ExtensionInfo](),
 		"create-request":   reflect.TypeFor[sandboxer.CreateRequest](),
 		"hosts":            reflect.TypeFor[compose.HostsFile](),
+		"hub":              reflect.TypeFor[statehub.Config](),
 		"undelivered":      reflect.TypeFor[sandboxer.Undelivered](),
 		"sandbox":          reflect.TypeFor[sandboxer.Sandbox](),
 		"sandbox-list":     reflect.TypeFor[[]sandboxer.Sandbox](),
@@ -46,7 +48,7 @@ func published() map[string]reflect.Type {
 }
 
 // inputs are the closed documents.
-func inputs() []string { return []string{"profile", "extension", "create-request", "hosts"} }
+func inputs() []string { return []string{"profile", "extension", "create-request", "hosts", "hub"} }
 
 const base = "https://github.com/sand-boxer/sandboxer/schemas/"
 
@@ -220,6 +222,9 @@ func load(t testing.TB, name string, text []byte) error {
 		return err
 	case "hosts":
 		_, err := compose.ParseHosts(name, text)
+		return err
+	case "hub":
+		_, err := statehub.ParseConfig(name, text)
 		return err
 	case "create-request":
 		var req sandboxer.CreateRequest

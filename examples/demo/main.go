@@ -1,6 +1,7 @@
 // Command demo brings two copies of one repository's compose environment up
 // side by side on a real Docker Engine, asks both, destroys them and looks at
-// the engine and the disk to see that nothing is left.
+// the engine and the disk to see that nothing is left. A State Hub beside it
+// shows what happens, and keeps it for later.
 //
 // The repository is testdata/demo-repo: an API and a store with health checks,
 // a migration that runs once, a named volume, an env file, a container name
@@ -29,16 +30,18 @@ import (
 	"github.com/sand-boxer/sandboxer/compose"
 	"github.com/sand-boxer/sandboxer/profiles"
 	"github.com/sand-boxer/sandboxer/sqlstore"
+	"github.com/sand-boxer/sandboxer/statehub"
 )
 
 func main() {
 	repo := flag.String("repo", "testdata/demo-repo", "the repository to bring up")
 	host := flag.String("host", "local:", "where: local: or ssh://user@host:port")
 	copies := flag.Int("copies", 2, "how many at once")
+	hubDB := flag.String("hub-db", ".cache/demo-hub.db", "where the State Hub keeps what it is told")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *repo, *host, *copies); err != nil {
+	if err := run(ctx, *repo, *host, *hubDB, *copies); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		if hint := sandboxer.Hint(err); hint != "" {
 			fmt.Fprintln(os.Stderr, " ", hint)
@@ -49,6 +52,7 @@ func main() {
 
 type demo struct {
 	*sandboxer.Client
+	hub   string // address of the State Hub
 	began time.Time
 	mu    sync.Mutex
 }
@@ -59,7 +63,7 @@ func (d *demo) say(format string, args ...any) {
 	fmt.Printf("%5.1fs  %s\n", time.Since(d.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-func run(ctx context.Context, repo, address string, copies int) error {
+func run(ctx context.Context, repo, address, hubDB string, copies int) error {
 	d := &demo{began: time.Now()}
 	d.say("compiling the repository's programs, which its images are built from")
 	if out, err := exec.CommandContext(ctx, "sh", filepath.Join(repo, "build.sh")).CombinedOutput(); err != nil {
@@ -70,10 +74,18 @@ func run(ctx context.Context, repo, address string, copies int) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
+	closeHub, err := d.openHub(hubDB)
+	if err != nil {
+		return err
+	}
+	defer closeHub()
 	if err := d.open(ctx, scratch, address); err != nil {
 		return err
 	}
 	defer d.Close()
+	delivering, stopDelivery := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopDelivery()
+	go func() { _ = d.KeepDelivering(delivering) }()
 
 	boxes, err := d.create(ctx, repo, copies)
 	if err == nil {
@@ -84,7 +96,10 @@ func run(ctx context.Context, repo, address string, copies int) error {
 		err = d.lookForLeftovers(ctx, scratch, boxes)
 	}
 	if err == nil {
-		d.say("done")
+		err = d.askHub(ctx, boxes)
+	}
+	if err == nil {
+		d.say("done; to see the history: go run ./examples/statehub --db %s", hubDB)
 	}
 	return err
 }
@@ -110,7 +125,11 @@ func (d *demo) open(ctx context.Context, scratch, address string) error {
 	if err != nil {
 		return err
 	}
-	d.Client, err = sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: known, Store: store})
+	sink, err := statehub.New(statehub.Config{URL: d.hub})
+	if err != nil {
+		return err
+	}
+	d.Client, err = sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: known, Store: store, Sink: sink})
 	return err
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/sand-boxer/sandboxer/compose"
 	"github.com/sand-boxer/sandboxer/profiles"
 	"github.com/sand-boxer/sandboxer/sqlstore"
+	"github.com/sand-boxer/sandboxer/statehub"
 	"github.com/spf13/cobra"
 )
 
@@ -33,13 +34,17 @@ type app struct {
 	json, quiet, verbose  bool
 	consumer              sandboxer.Consumer
 	actorType             string
+	hub                   string
 	client                *sandboxer.Client
+	sink                  *statehub.Sink // nil without a State Hub
+	stopDelivery          func()
 }
 
 func (a *app) globalFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.StringVar(&a.hosts, "hosts", os.Getenv("SANDBOXER_HOSTS"), "hosts file, or an address such as ssh://user@host:22 (env SANDBOXER_HOSTS; default the file hosts.yaml in the configuration directory, else local:)")
 	f.StringVar(&a.db, "db", os.Getenv("SANDBOXER_DB"), "database of records (env SANDBOXER_DB; default in $XDG_STATE_HOME/sandboxer)")
+	f.StringVar(&a.hub, "hub", os.Getenv("SANDBOXER_HUB"), "State Hub that events go to: a hub file, or an address such as http://127.0.0.1:8070 (env SANDBOXER_HUB; default the file hub.yaml in the configuration directory, else none; the token of an address is in the environment variable SANDBOXER_HUB_TOKEN)")
 	f.StringVar(&a.profileDir, "profiles", os.Getenv("SANDBOXER_PROFILES"), "directory of profiles; they replace embedded ones of the same id (env SANDBOXER_PROFILES)")
 	f.BoolVar(&a.json, "json", false, "print one JSON document that validates against the published schema")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print ids only, no progress")
@@ -77,6 +82,10 @@ func (a *app) open(ctx context.Context) (*sandboxer.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	hub, err := a.loadHub()
+	if err != nil {
+		return nil, err
+	}
 	path := a.db
 	if path == "" {
 		if path, err = sqlstore.DefaultPath(); err != nil {
@@ -91,22 +100,86 @@ func (a *app) open(ctx context.Context) (*sandboxer.Client, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	var log *slog.Logger
+	cfg := sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: all, Store: store, Delivery: hub.Delivery()}
 	if a.verbose {
-		log = slog.New(slog.NewTextHandler(a.err, nil))
+		cfg.Logger = slog.New(slog.NewTextHandler(a.err, nil))
 	}
-	a.client, err = sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: all, Store: store, Logger: log})
-	if err != nil {
+	if hub.URL != "" {
+		hub.Logger = cfg.Logger
+		if a.sink, err = statehub.New(hub); err != nil {
+			return nil, errors.Join(err, ext.Close(), store.Close())
+		}
+		cfg.Sink = a.sink
+	}
+	if a.client, err = sandboxer.New(cfg); err != nil {
 		return nil, errors.Join(err, ext.Close(), store.Close())
 	}
+	a.startDelivery()
 	return a.client, nil
+}
+
+// startDelivery lets events go to the hub while the command works.
+func (a *app) startDelivery() {
+	if a.sink == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = a.client.KeepDelivering(ctx) // nil, when ctx ends
+	}()
+	a.stopDelivery = func() { cancel(); <-ended }
 }
 
 func (a *app) close() error {
 	if a.client == nil {
 		return nil
 	}
-	return a.client.Close()
+	if a.sink == nil {
+		return a.client.Close()
+	}
+	a.stopDelivery()
+	return errors.Join(a.client.Close(), a.sink.Close())
+}
+
+// hubToken is where the token of a hub is that is given by its address alone.
+const hubToken = "SANDBOXER_HUB_TOKEN"
+
+// loadHub is a configuration without an address where no hub is configured.
+func (a *app) loadHub() (statehub.Config, error) {
+	if strings.Contains(a.hub, "://") {
+		cfg := statehub.Config{URL: a.hub}
+		if os.Getenv(hubToken) != "" {
+			cfg.TokenEnv = hubToken
+		}
+		return cfg, cfg.Validate()
+	}
+	path, data, err := configFile(a.hub, "hub.yaml")
+	if err != nil || data == nil {
+		return statehub.Config{}, err
+	}
+	return statehub.ParseConfig(path, data)
+}
+
+// configFile reads the file given, or of that name in the configuration
+// directory, where none is no error.
+func configFile(given, name string) (path string, data []byte, err error) {
+	if path = given; path == "" {
+		dir, err := os.UserConfigDir()
+		if err != nil {
+			return "", nil, nil
+		}
+		path = filepath.Join(dir, "sandboxer", name)
+	}
+	data, err = os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && given == "" {
+		return path, nil, nil
+	}
+	if err != nil {
+		return path, nil, fmt.Errorf("configuration: %w: %w", sandboxer.ErrNotFound, err)
+	}
+	return path, data, nil
 }
 
 func (a *app) loadHosts() ([]compose.HostConfig, error) {
@@ -114,20 +187,9 @@ func (a *app) loadHosts() ([]compose.HostConfig, error) {
 		h, err := compose.ParseHost(a.hosts)
 		return []compose.HostConfig{h}, err
 	}
-	path := a.hosts
-	if path == "" {
-		dir, err := os.UserConfigDir()
-		if err != nil {
-			return nil, nil
-		}
-		path = filepath.Join(dir, "sandboxer", "hosts.yaml")
-	}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && a.hosts == "" {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("hosts file: %w: %w", sandboxer.ErrNotFound, err)
+	path, data, err := configFile(a.hosts, "hosts.yaml")
+	if err != nil || data == nil {
+		return nil, err
 	}
 	return compose.ParseHosts(path, data)
 }

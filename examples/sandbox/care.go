@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) careCommands() []*cobra.Command {
-	cmds := []*cobra.Command{a.hostsCommand(), a.reapCommand(), a.reconcileCommand(), a.usageCommand(), a.profilesCommand(), a.extensionsCommand(), a.schemaCommand()}
+	cmds := []*cobra.Command{a.hostsCommand(), a.reapCommand(), a.reconcileCommand(), a.profilesCommand(), a.extensionsCommand(), a.schemaCommand()}
 	for _, c := range cmds {
 		c.GroupID = "care"
 	}

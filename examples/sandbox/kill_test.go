@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 // command is the command as a process of its own, not yet started.
 func (c *cli) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], append([]string{"--db", c.db, "--hosts", c.hosts}, args...)...)
+	cmd := exec.Command(os.Args[0], append(c.global(), args...)...)
 	cmd.Env = append(os.Environ(), asCommand+"=1")
 	return cmd
 }

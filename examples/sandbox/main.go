@@ -128,9 +128,11 @@ func (a *app) command() *cobra.Command {
 		return usageError{fmt.Errorf("%w, see %s --help", err, cmd.CommandPath())}
 	})
 	a.globalFlags(cmd)
-	cmd.AddGroup(&cobra.Group{ID: "life", Title: "A sandbox's life:"}, &cobra.Group{ID: "use", Title: "Using one:"}, &cobra.Group{ID: "care", Title: "Caring for all:"})
+	cmd.AddGroup(&cobra.Group{ID: "life", Title: "A sandbox's life:"}, &cobra.Group{ID: "use", Title: "Using one:"},
+		&cobra.Group{ID: "events", Title: "What happened:"}, &cobra.Group{ID: "care", Title: "Caring for all:"})
 	cmd.AddCommand(a.lifeCommands()...)
 	cmd.AddCommand(a.useCommands()...)
+	cmd.AddCommand(a.eventCommands()...)
 	cmd.AddCommand(a.careCommands()...)
 	for _, sub := range cmd.Commands() {
 		if args := sub.Args; args != nil {

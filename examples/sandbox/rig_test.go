@@ -40,7 +40,17 @@ type cli struct {
 	t     *testing.T
 	db    string
 	hosts string
+	hub   string // a hub file; empty is no State Hub
 	root  string
+}
+
+// global are the flags that every call gets.
+func (c *cli) global() []string {
+	flags := []string{"--db", c.db, "--hosts", c.hosts}
+	if c.hub != "" {
+		flags = append(flags, "--hub", c.hub)
+	}
+	return flags
 }
 
 // newCLI writes a hosts file around the given host entry, to which a root
@@ -61,7 +71,7 @@ func newCLI(t *testing.T, host string) *cli {
 func (c *cli) run(args ...string) (code int, stdout, stderr string) {
 	c.t.Helper()
 	var out, errOut bytes.Buffer
-	code = run(context.Background(), append([]string{"--db", c.db, "--hosts", c.hosts}, args...), streams{in: strings.NewReader(""), out: &out, err: &errOut})
+	code = run(context.Background(), append(c.global(), args...), streams{in: strings.NewReader(""), out: &out, err: &errOut})
 	return code, out.String(), errOut.String()
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) useCommands() []*cobra.Command {
-	cmds := []*cobra.Command{a.activateCommand(), a.deactivateCommand(), a.forwardCommand(), a.logsCommand(), a.eventsCommand()}
+	cmds := []*cobra.Command{a.activateCommand(), a.deactivateCommand(), a.forwardCommand(), a.logsCommand()}
 	for _, c := range cmds {
 		c.GroupID = "use"
 	}
@@ -109,34 +109,5 @@ func (a *app) logsCommand() *cobra.Command {
 	cmd.Flags().IntVar(&opts.Tail, "tail", 0, "only the last lines of each container")
 	cmd.Flags().BoolVarP(&opts.Follow, "follow", "f", false, "keep reading")
 	cmd.Flags().BoolVarP(&opts.Timestamps, "timestamps", "t", false, "with the time of each line")
-	return cmd
-}
-
-func (a *app) eventsCommand() *cobra.Command {
-	var after int64
-	cmd := &cobra.Command{
-		Use: "events [ID]", Short: "Show the recorded history", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeIDs,
-		Long:    "Show the recorded history of one sandbox, or of all. With --json one event a line.",
-		Example: "  sandbox events k3jx\n  sandbox events --json | jq -c '[.time,.sandbox_id,.state,.reason]'",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			id := ""
-			var err error
-			if len(args) == 1 {
-				if id, err = a.resolve(cmd.Context(), args[0]); err != nil {
-					return err
-				}
-			}
-			c, err := a.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			events, err := c.Events(cmd.Context(), id, after)
-			if err != nil {
-				return err
-			}
-			return a.printEvents(events)
-		},
-	}
-	cmd.Flags().Int64Var(&after, "after", 0, "only events with a greater number")
 	return cmd
 }

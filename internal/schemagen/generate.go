@@ -14,6 +14,7 @@ import (
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
+	"github.com/sand-boxer/sandboxer/statehub"
 )
 
 const baseURL = "https://" + modulePath + "/schemas/"
@@ -31,6 +32,7 @@ func documents() []document {
 		{"extension", "Extension", reflect.TypeFor[sandboxer.ExtensionInfo](), true},
 		{"create-request", "SandboxCreateRequest", reflect.TypeFor[sandboxer.CreateRequest](), true},
 		{"hosts", "Hosts", reflect.TypeFor[compose.HostsFile](), true},
+		{"hub", "Hub", reflect.TypeFor[statehub.Config](), true},
 
 		{"sandbox", "SandboxStatus", reflect.TypeFor[sandboxer.Sandbox](), false},
 		{"sandbox-list", "SandboxStatusList", reflect.TypeFor[[]sandboxer.Sandbox](), false},
@@ -70,7 +72,7 @@ type generator struct {
 // newGenerator reads the sources of the module whose root is dir.
 func newGenerator(dir string) (*generator, error) {
 	g := &generator{sources: map[string]*source{}, used: map[string]bool{}}
-	for _, t := range []reflect.Type{reflect.TypeFor[sandboxer.Profile](), reflect.TypeFor[compose.HostConfig]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[sandboxer.Profile](), reflect.TypeFor[compose.HostConfig](), reflect.TypeFor[statehub.Config]()} {
 		s, err := readSource(filepath.Join(dir, strings.TrimPrefix(t.PkgPath(), modulePath)))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", t.PkgPath(), err)

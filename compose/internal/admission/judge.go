@@ -104,7 +104,7 @@ func (j *judge) summarise() {
 	for _, name := range slices.Sorted(maps.Keys(p.services)) {
 		s, typed := p.services[name], j.project.Services[name]
 		out := Service{
-			Name: name, Built: s.built != "", Image: s.fixed.Image, Replicas: typed.GetScale(), OneShot: waited[name],
+			Name: name, Built: s.built != "", Image: s.fixed.Image, Replicas: typed.GetScale(), OneShot: waited[name], RestartsAlways: restartsAlways(typed),
 			HasHealthcheck: hasHealthcheck(typed.HealthCheck), Ports: ports(typed.Ports), NetworkMode: s.fixed.NetworkMode,
 			Networks: slices.Sorted(maps.Keys(s.fixed.Networks)),
 		}

@@ -28,6 +28,7 @@ type Service struct {
 	Image          string // as pulled, or the name it is built under by [DefaultImagePrefix]
 	Replicas       int
 	OneShot        bool // another service waits for it to complete successfully
+	RestartsAlways bool // the file wants it to run again whenever it ends
 	HasHealthcheck bool // the file gives it one; its image may have one regardless
 	Ports          []Port
 	Networks       []string // keys, sorted

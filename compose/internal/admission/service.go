@@ -166,16 +166,9 @@ func (j *judge) lifecycle(at attr, s types.ServiceConfig, c *canonicalService) {
 
 // restart bounds the restart policy, in whichever of its two spellings.
 func (j *judge) restart(at attr, s types.ServiceConfig) string {
-	policy, from := s.Restart, at.at("restart")
+	policy, from := restartPolicy(s), at.at("restart")
 	if s.Deploy != nil && s.Deploy.RestartPolicy != nil {
 		from = at.at("deploy", "restart_policy")
-		policy = map[string]string{"": "always", "any": "always", "none": "no"}[s.Deploy.RestartPolicy.Condition]
-		if policy == "" {
-			policy = "on-failure"
-			if n := s.Deploy.RestartPolicy.MaxAttempts; n != nil {
-				policy = fmt.Sprintf("on-failure:%d", *n)
-			}
-		}
 	}
 	bounded := fmt.Sprintf("on-failure:%d", maxRestarts)
 	kind, count, _ := strings.Cut(policy, ":")
@@ -193,6 +186,27 @@ func (j *judge) restart(at attr, s types.ServiceConfig) string {
 	}
 	j.rewrite("RESTART", from, fmt.Sprintf("becomes %s: nothing may outlive the sandbox", bounded))
 	return bounded
+}
+
+// restartPolicy is what the file asks for, in the short spelling.
+func restartPolicy(s types.ServiceConfig) string {
+	if s.Deploy == nil || s.Deploy.RestartPolicy == nil {
+		return s.Restart
+	}
+	deploy := s.Deploy.RestartPolicy
+	if policy, known := map[string]string{"": "always", "any": "always", "none": "no"}[deploy.Condition]; known {
+		return policy
+	}
+	if deploy.MaxAttempts != nil {
+		return fmt.Sprintf("on-failure:%d", *deploy.MaxAttempts)
+	}
+	return "on-failure"
+}
+
+// restartsAlways reports that a service is not meant to end, not even well.
+func restartsAlways(s types.ServiceConfig) bool {
+	policy := restartPolicy(s)
+	return policy == "always" || policy == "unless-stopped"
 }
 
 func (j *judge) healthcheck(at attr, h *types.HealthCheckConfig) *canonicalHealthCheck {

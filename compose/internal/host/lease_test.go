@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -215,5 +217,32 @@ func TestCacheTTL(t *testing.T) {
 	}
 	if !eventually(reapLimit, func() bool { return !cached() }) {
 		t.Error("the tree is still there")
+	}
+}
+
+// TestCacheTTLKeepsSteps: where the operator lets the cache keep things, the
+// next build of the same takes what the last one left; afterwards it goes.
+func TestCacheTTLKeepsSteps(t *testing.T) {
+	t.Parallel()
+	g := localRig(t, Config{CacheTTL: 15 * time.Second})
+	tree := map[string]string{"Dockerfile": unique(dockerfile)}
+	first := g.reserve(tree)
+	out, err := first.run(chatty)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	made := steps(out)
+	first.destroy()
+	second := g.reserve(tree)
+	out, err = second.run(chatty)
+	if err != nil || !strings.Contains(out, "Using cache") {
+		t.Errorf("the second build took nothing from the first: %v\n%s", err, out)
+	}
+	second.destroy()
+	if len(made) == 0 || !g.has("image", made[0]) {
+		t.Errorf("of the steps %v none is left to the next build", made)
+	}
+	if !eventually(time.Minute, func() bool { return !slices.ContainsFunc(made, func(id string) bool { return g.has("image", id) }) }) {
+		t.Errorf("a minute later some of the steps %v are still there", made)
 	}
 }

@@ -93,6 +93,16 @@ func TestTeardownOfHalfASandbox(t *testing.T) {
 		s := g.in(t).reserve(nil)
 		s.destroy()
 	})
+	t.Run("reservation killed", func(t *testing.T) {
+		g := g.in(t)
+		s := g.reserve(nil)
+		s.destroy()
+		part := filepath.Join(g.root, "sb", ".new."+s.id, "jobs")
+		if err := os.MkdirAll(part, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		s.destroy()
+	})
 	t.Run("root gone", func(t *testing.T) {
 		s := g.in(t).reserve(nil)
 		s.mustRun(compose)

@@ -50,9 +50,10 @@ remove_objects() {
 }
 
 # remove_images spares the images that these were made of while a build of this
-# root may be standing on them; see steps.sh.
+# root may be standing on them, or the cache keeps them; see steps.sh.
 remove_images() {
-	if no_builds; then docker rmi -f $images; else docker rmi -f --no-prune $images; fi
+	cache_ttl
+	if [ "$ttl" = 0 ] && no_builds; then docker rmi -f $images; else docker rmi -f --no-prune $images; fi
 }
 
 # no_builds waits for others that remove images, and then holds off builds of
@@ -172,6 +173,7 @@ destroy() {
 # refuse to go.
 forget_files() {
 	drop_claims
+	rm -rf "$root/sb/.new.$id" # of a reservation that was killed
 	for stage in "$root/cache/src/.stage.$id".*; do [ ! -e "$stage" ] || rm -rf "$stage"; done
 	if read -r tree 2>/dev/null <"$dir/tree"; then
 		rm -f "$dir/tree"

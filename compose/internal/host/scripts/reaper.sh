@@ -92,12 +92,15 @@ rest() {
 }
 
 # steps_wait: images of build steps are noted, and whoever stands on them may
-# soon be gone. After an hour that is left to the next reaper.
-steps_wait() { [ -n "$(find "$root"/cache/steps -type f -name '[!.]*' -mmin -60 2>/dev/null)" ]; }
+# soon be gone. An hour after they were due that is left to the next reaper.
+steps_wait() {
+	cache_ttl
+	[ -n "$(find "$root"/cache/steps -type f -name '[!.]*' -mmin "-$((ttl / 60 + 60))" 2>/dev/null)" ]
+}
 
 nap() {
 	next=30
-	! steps_wait || next=5
+	[ -z "$(due_steps)" ] || next=5
 	now=$(epoch)
 	for lease in "$root"/sb/*/lease; do
 		read -r until 2>/dev/null <"$lease" || continue
@@ -117,13 +120,13 @@ while :; do
 	woken=
 	reap_expired
 	sweep_steps
+	trim
 	round=$(((round + 1) % 10))
 	[ "$round" != 0 ] || sweep=sweep
 	if [ -n "$sweep" ]; then
 		sweep=
 		: >"$root/slots/swept"
 		reap_strays
-		trim
 	fi
 	rest
 	nap

@@ -3,11 +3,14 @@
 # its container. Builds of one tree share these images, and the engine fails a
 # build when one is removed that it is about to use. So they go when no build
 # of this root is running, exactly those that a build of this root made, and
-# never by force: what somebody gave a name or uses stays.
+# never by force: what somebody gave a name or uses stays. Where the operator
+# lets the cache keep things for a time, they stay as long, and the next build
+# of the same is a fast one.
 
-# note_steps writes a note below cache/steps: "image since" of every step
-# reported by the job, which is only its own if it was made since. The note is
-# the root's and names no sandbox. It removes the containers of steps.
+# note_steps writes a note, cache/steps/<digest of the id>.<when>: "image since"
+# of every step reported by the job, which is only its own if it was made since.
+# The note is the root's and names no sandbox. It removes the containers of
+# steps.
 note_steps() {
 	read -r since 2>/dev/null <"$job/built" || return 0
 	note=$(printf '%s' "$id" | sha256sum | cut -c -16)
@@ -25,7 +28,7 @@ note_steps() {
 	{
 		printf '%s\n' "$reported" | sed -n "s/^image \(.*\)/\1 $since/p"
 		[ "$stage" != build ] || unreported || :
-	} >"$root/cache/steps/.$note" && mv "$root/cache/steps/.$note" "$root/cache/steps/$note"
+	} >"$root/cache/steps/.$note" && rm -f "$root/cache/steps/$note".* && mv "$root/cache/steps/.$note" "$root/cache/steps/$note.$(epoch)"
 }
 
 # unnamed lists "time id" of all images without a name.
@@ -82,13 +85,24 @@ unreported() {
 		}'
 }
 
+# due_steps lists the notes that the cache may no longer keep.
+due_steps() {
+	cache_ttl
+	until=$(($(epoch) - ttl))
+	for note in "$root"/cache/steps/*; do
+		[ ! -e "$note" ] || [ "${note##*.}" -gt "$until" ] || printf '%s\n' "$note"
+	done
+}
+
 # sweep_steps removes the noted images, or leaves that to the next one who
 # calls it if a build of this root is running.
 sweep_steps() {
-	set -- "$root"/cache/steps/*
-	[ -e "$1" ] || return 0
+	set -- $(due_steps | sed 's|.*/||')
+	[ "$#" != 0 ] || return 0
+	cd "$root/cache/steps" || return 0
 	if no_builds; then remove_steps "$@" >/dev/null 2>&1; fi
 	exec 5>&- 7>&-
+	cd /
 }
 
 # remove_steps NOTE... goes on as long as images are in each other's way.

@@ -183,14 +183,14 @@ func (d *delivery) sandbox(ctx, emitting context.Context, events []Event) error 
 	}
 	for _, e := range events {
 		if emitting.Err() != nil || d.stopped() {
-			return errors.Join(acknowledge(), d.giveBack(ctx, id))
+			return errors.Join(acknowledge(), d.giveBack(ctx, emitting, id))
 		}
 		err := d.emit(emitting, e)
 		switch {
 		case err == nil:
 			taken = e.Seq
 		case emitting.Err() != nil && !errors.Is(context.Cause(emitting), context.DeadlineExceeded):
-			return errors.Join(acknowledge(), d.giveBack(ctx, id))
+			return errors.Join(acknowledge(), d.giveBack(ctx, emitting, id))
 		case d.hopeless(e, err):
 			d.log.ErrorContext(ctx, "event given up", "sandbox", id, "seq", e.Seq, "event", e.ID, "error", err)
 			if err := errors.Join(acknowledge(), d.store.BuryEvent(ctx, id, e.Seq, err.Error(), d.now())); err != nil {
@@ -248,8 +248,11 @@ func (d *delivery) again(err error) func(failures int) time.Time {
 }
 
 // giveBack ends a claim without an offer: at once, or when the sink may be
-// asked again.
-func (d *delivery) giveBack(ctx context.Context, id string) error {
+// asked again. A claim that ended by itself may be another process's by now.
+func (d *delivery) giveBack(ctx, emitting context.Context, id string) error {
+	if errors.Is(context.Cause(emitting), errClaimEnds) {
+		return nil
+	}
 	d.mu.Lock()
 	pause := d.pause
 	if d.failures >= sinkIsDown {

@@ -366,6 +366,7 @@ func (e *boundError) Is(target error) bool {
 // was lost to another process.
 func (c *Client) clean(ctx context.Context, ext Extension, r *Record, cause error, another bool) (fresh *Record, again bool, _ error) {
 	callerLeft := ctx.Err() != nil
+	stageFailed(ctx, cause)
 	ctx, cancel := detached(ctx, r.Sandbox.Profile.Bounds.Teardown)
 	defer cancel()
 	id, token := r.Sandbox.ID, r.Operation.Token

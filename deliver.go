@@ -13,7 +13,8 @@ import (
 type Delivery struct {
 	// GiveUp is the age from which an event that is refused becomes a dead
 	// letter: kept, shown by [Client.Undelivered], and offered again only by
-	// [Client.Redeliver]. 72h if zero; negative is never.
+	// [Client.Redeliver], from when on its age counts anew. 72h if zero;
+	// negative is never.
 	GiveUp Duration
 	// Flush is the longest that [Client.Close] spends on delivering what is
 	// due. 2s if zero; negative is not at all.
@@ -84,7 +85,8 @@ func (c *Client) flush() {
 }
 
 // Deliver offers undelivered events to the configured sink until none is due,
-// ctx ends, or the sink takes nothing. It returns how many were accepted.
+// ctx ends, or the sink takes nothing or asks this client for a pause. It
+// returns how many were accepted.
 //
 // Events of a sandbox are offered in order; one that is refused is offered
 // again after a pause that doubles from 1 s to 5 min, up to a quarter shorter
@@ -103,12 +105,11 @@ func (c *Client) Deliver(ctx context.Context) (int, error) {
 	}
 	pass := &delivery{Client: c}
 	for ctx.Err() == nil && !pass.stopped() {
-		until := c.now().Add(deliveryClaim)
-		batch, err := c.store.ClaimEvents(ctx, until, deliveryBatch)
-		if err != nil || len(batch) == 0 {
+		claims, err := c.store.ClaimEvents(ctx, c.now().Add(deliveryClaim), deliveryBatch)
+		if err != nil || len(claims) == 0 {
 			return pass.delivered, fail("deliver", nil, err)
 		}
-		if err := pass.offer(ctx, until, bySandbox(batch)); err != nil {
+		if err := pass.offer(ctx, claims); err != nil {
 			return pass.delivered, fail("deliver", nil, err)
 		}
 	}
@@ -116,17 +117,6 @@ func (c *Client) Deliver(ctx context.Context) (int, error) {
 		return pass.delivered, nil // as much as there was time for
 	}
 	return pass.delivered, fail("deliver", nil, context.Cause(ctx))
-}
-
-// bySandbox splits a claim, whose events of one sandbox stand together.
-func bySandbox(batch []Event) [][]Event {
-	var out [][]Event
-	for start, i := 0, 1; i <= len(batch); i++ {
-		if i == len(batch) || batch[i].SandboxID != batch[start].SandboxID {
-			out, start = append(out, batch[start:i]), i
-		}
-	}
-	return out
 }
 
 // A delivery is one pass over the outbox.
@@ -146,60 +136,69 @@ func (d *delivery) stopped() bool {
 	return d.pause > 0 || d.failures >= sinkIsDown
 }
 
-// offer delivers what was claimed until then, several sandboxes at once.
-func (d *delivery) offer(ctx context.Context, until time.Time, claimed [][]Event) error {
-	emitting, cancel := context.WithDeadlineCause(ctx, until, errClaimEnds)
+// offer delivers what was claimed, several sandboxes at once. Offers end early
+// enough for what became of them to be recorded within the claim.
+func (d *delivery) offer(ctx context.Context, claims []Claim) error {
+	emitting, cancel := context.WithDeadlineCause(ctx, claims[0].Until.Add(-deliveryClaim/6), errClaimEnds)
 	defer cancel()
-	next := make(chan []Event)
-	errs := make([]error, min(deliveryWorkers, len(claimed)))
+	next := make(chan Claim)
+	errs := make([]error, min(deliveryWorkers, len(claims)))
 	var all sync.WaitGroup
 	for i := range errs {
 		all.Go(func() {
-			for events := range next {
-				errs[i] = errors.Join(errs[i], d.sandbox(ctx, emitting, events))
+			for claim := range next {
+				if err := d.sandbox(ctx, emitting, claim); !errors.Is(err, ErrConflict) { // else somebody else has them now
+					errs[i] = errors.Join(errs[i], err)
+				}
 			}
 		})
 	}
-	for _, events := range claimed {
-		next <- events
+	for _, claim := range claims {
+		next <- claim
 	}
 	close(next)
 	all.Wait()
 	return errors.Join(errs...)
 }
 
-var errClaimEnds = errors.New("the claim on the events ended")
+var errClaimEnds = errors.New("the sink took longer than events are kept from others")
 
-// sandbox offers the events of one sandbox in order and records what became
-// of them. Its errors are the store's.
-func (d *delivery) sandbox(ctx, emitting context.Context, events []Event) error {
-	id, ctx := events[0].SandboxID, context.WithoutCancel(ctx) // what was taken is recorded, also when the caller left
+// sandbox offers the events of a claim in order and records what became of
+// them, also when the caller left. Its errors are the store's.
+func (d *delivery) sandbox(caller, emitting context.Context, c Claim) error {
+	ctx := context.WithoutCancel(caller)
 	var taken int64
 	acknowledge := func() error {
 		if taken == 0 {
 			return nil
 		}
-		return d.store.AckEvents(ctx, id, taken)
+		return d.store.AckEvents(ctx, c, taken)
 	}
-	for _, e := range events {
+	then := func(next func() error) error {
+		if err := acknowledge(); err != nil {
+			return err
+		}
+		return next()
+	}
+	for _, e := range c.Events {
 		if emitting.Err() != nil || d.stopped() {
-			return errors.Join(acknowledge(), d.giveBack(ctx, emitting, id))
+			return then(func() error { return d.giveBack(ctx, c) })
 		}
 		err := d.emit(emitting, e)
 		switch {
 		case err == nil:
 			taken = e.Seq
-		case emitting.Err() != nil && !errors.Is(context.Cause(emitting), context.DeadlineExceeded):
-			return errors.Join(acknowledge(), d.giveBack(ctx, emitting, id))
-		case d.hopeless(e, err):
-			d.log.ErrorContext(ctx, "event given up", "sandbox", id, "seq", e.Seq, "event", e.ID, "error", err)
-			if err := errors.Join(acknowledge(), d.store.BuryEvent(ctx, id, e.Seq, err.Error(), d.now())); err != nil {
+		case errors.Is(caller.Err(), context.Canceled):
+			return then(func() error { return d.giveBack(ctx, c) })
+		case caller.Err() == nil && d.hopeless(c, e, err):
+			d.log.ErrorContext(ctx, "event given up", "sandbox", c.SandboxID, "seq", e.Seq, "event", e.ID, "error", err)
+			if err := then(func() error { return d.store.BuryEvent(ctx, c, e.Seq, err.Error(), d.now()) }); err != nil {
 				return err
 			}
 			taken = 0
 		default:
-			d.log.WarnContext(ctx, "event not taken", "sandbox", id, "seq", e.Seq, "event", e.ID, "error", err)
-			return errors.Join(acknowledge(), d.store.DelayEvents(ctx, id, err.Error(), d.again(err)))
+			d.log.WarnContext(ctx, "event not taken", "sandbox", c.SandboxID, "seq", e.Seq, "event", e.ID, "error", err)
+			return then(func() error { return d.store.DelayEvents(ctx, c, err.Error(), d.again(err)) })
 		}
 	}
 	return acknowledge()
@@ -219,21 +218,34 @@ func (d *delivery) emit(ctx context.Context, e Event) error {
 		d.failures = 0 // it answered
 	default:
 		d.failures++
-		if why != nil {
+		if why != nil && why.RetryAfter > 0 {
 			d.pause = max(d.pause, why.RetryAfter)
-			d.quiet.Store(d.now().Add(d.pause).UnixMicro())
+			d.keepQuiet(d.now().Add(why.RetryAfter))
 		}
 	}
 	return err
 }
 
-// hopeless reports that the event is not to be offered again.
-func (d *delivery) hopeless(e Event, err error) bool {
+// keepQuiet leaves the sink alone until then, or longer if it asked for that
+// before.
+func (c *Client) keepQuiet(until time.Time) {
+	for {
+		old := c.quiet.Load()
+		if until.UnixMicro() <= old || c.quiet.CompareAndSwap(old, until.UnixMicro()) {
+			return
+		}
+	}
+}
+
+// hopeless reports that the event is not to be offered again. Events that
+// somebody asked for again are as young as that wish.
+func (d *delivery) hopeless(c Claim, e Event, err error) bool {
 	var why *DeliveryError
 	if errors.As(err, &why) && why.Permanent {
 		return true
 	}
-	return d.delivery.GiveUp > 0 && d.now().Sub(e.Time) > d.delivery.GiveUp.Std()
+	age := d.now().Sub(later(e.Time, c.Rewound))
+	return d.delivery.GiveUp > 0 && age > d.delivery.GiveUp.Std()
 }
 
 // again says when events that were refused are due, after so many refusals in a row.
@@ -247,12 +259,9 @@ func (d *delivery) again(err error) func(failures int) time.Time {
 	return func(failures int) time.Time { return now.Add(cmp.Or(asked, spread(Backoff(failures)))) }
 }
 
-// giveBack ends a claim without an offer: at once, or when the sink may be
-// asked again. A claim that ended by itself may be another process's by now.
-func (d *delivery) giveBack(ctx, emitting context.Context, id string) error {
-	if errors.Is(context.Cause(emitting), errClaimEnds) {
-		return nil
-	}
+// giveBack ends a claim without an offer: its events are due at once, or when
+// the sink may be asked again.
+func (d *delivery) giveBack(ctx context.Context, c Claim) error {
 	d.mu.Lock()
 	pause := d.pause
 	if d.failures >= sinkIsDown {
@@ -260,7 +269,7 @@ func (d *delivery) giveBack(ctx, emitting context.Context, id string) error {
 	}
 	d.mu.Unlock()
 	due := d.now().Add(pause)
-	return d.store.DelayEvents(ctx, id, "", func(int) time.Time { return due })
+	return d.store.DelayEvents(ctx, c, "", func(int) time.Time { return due })
 }
 
 // Backoff is how long delivery waits after n failures in a row: 1s doubling to 5m.
@@ -321,7 +330,7 @@ func (c *Client) Redeliver(ctx context.Context, id string) (int, error) {
 		}
 	}
 	for id, seq := range first {
-		if err := c.store.RewindEvents(ctx, id, seq); err != nil {
+		if err := c.store.RewindEvents(ctx, id, seq, c.now()); err != nil {
 			return 0, &Error{Op: "redeliver", SandboxID: id, Err: fmt.Errorf("event %d: %w", seq, err)}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -413,6 +414,105 @@ func TestASinkThatHangsHoldsNothingUp(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What hangs until the caller has no more time is a failure, never the end of
+// an event: the sink refused nothing.
+func TestFlushBuriesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		id := w.create(w.client(process{})).ID
+		time.Sleep(100 * time.Hour)
+		hangs := sandboxer.EventSinkFunc(func(ctx context.Context, _ sandboxer.Event) error { <-ctx.Done(); return ctx.Err() })
+		if err := w.client(process{sink: hangs}).Close(); err != nil {
+			t.Fatal(err)
+		}
+		list, err := w.client(process{}).Undelivered(t.Context(), id)
+		if err != nil || len(list) != 3 || list[0].Dead || list[0].Failures != 1 {
+			t.Errorf("undelivered is %+v, %v", list, err)
+		}
+	})
+}
+
+// A sink that never answers is asked ever less often, and events grow too old.
+func TestASinkThatNeverAnswersFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var asked atomic.Int32
+		hangs := sandboxer.EventSinkFunc(func(ctx context.Context, _ sandboxer.Event) error { asked.Add(1); <-ctx.Done(); return ctx.Err() })
+		c := w.client(process{sink: hangs, delivery: sandboxer.Delivery{GiveUp: sandboxer.Duration(time.Hour)}})
+		id := w.create(c).ID
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Minute)
+		defer cancel()
+		if err := c.KeepDelivering(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n := asked.Load(); n > 20 {
+			t.Errorf("in 50 minutes it was asked %d times", n)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_ = c.KeepDelivering(ctx)
+		list, err := c.Undelivered(t.Context(), id)
+		if err != nil || len(list) != 3 || !list[0].Dead || !strings.Contains(list[0].Reason, "deadline") {
+			t.Errorf("after two hours undelivered is %+v, %v", list, err)
+		}
+	})
+}
+
+// What somebody asks for again is as young as that wish.
+func TestRedeliveredEventsAreYoung(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var sink recorder
+		sink.answer(func(sandboxer.Event) error {
+			return &sandboxer.DeliveryError{Err: errors.New("400"), Permanent: true}
+		})
+		c := w.client(process{sink: &sink})
+		id := w.create(c).ID
+		deliver(t, c, 0)
+		time.Sleep(100 * time.Hour)
+		if n, err := c.Redeliver(t.Context(), id); n != 3 || err != nil {
+			t.Fatalf("redeliver gave %d, %v", n, err)
+		}
+		sink.answer(func(sandboxer.Event) error {
+			return &sandboxer.DeliveryError{Err: errors.New("429"), RetryAfter: time.Second}
+		})
+		deliver(t, c, 0)
+		sink.answer(nil)
+		time.Sleep(2 * time.Second)
+		deliver(t, c, 3)
+		if sink.of(id) != "1 2 3" {
+			t.Errorf("received %s", sink.of(id))
+		}
+	})
+}
+
+// The longest pause counts, whoever of several passes was given it.
+func TestAPauseIsNotCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		first := w.create(w.client(process{})).ID
+		w.create(w.client(process{}))
+		var answered atomic.Int32
+		sink := sandboxer.EventSinkFunc(func(_ context.Context, e sandboxer.Event) error {
+			answered.Add(1)
+			if e.SandboxID == first {
+				return &sandboxer.DeliveryError{Err: errors.New("429"), RetryAfter: time.Hour}
+			}
+			time.Sleep(time.Second)
+			return errDown
+		})
+		c := w.client(process{sink: sink})
+		deliver(t, c, 0)
+		asked := answered.Load()
+		w.create(w.client(process{}))
+		time.Sleep(50 * time.Minute)
+		deliver(t, c, 0)
+		if n := answered.Load(); n != asked {
+			t.Errorf("asked %d times within the pause", n-asked)
+		}
+	})
 }
 
 func TestCloseDeliversWhatIsDue(t *testing.T) {

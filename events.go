@@ -1,9 +1,11 @@
 package sandboxer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -16,7 +18,7 @@ import (
 // Every event tells all that is known of the sandbox's identity at that
 // moment, so that a reader who has one event needs no other. It never holds a
 // secret, and of the inputs only those that the profile declares public:
-// values of others are also taken out of Message.
+// values of others are also taken out of Message and Reachability.
 type Event struct {
 	ID         string    `json:"id"` // sandbox id and seq: equal ids are the same event
 	Seq        int64     `json:"seq"`
@@ -46,9 +48,10 @@ type Event struct {
 // newEvent describes the change of r from a state to what r holds now.
 func newEvent(r *Record, from State, since time.Time, now time.Time) Event {
 	s := r.Sandbox
+	hide := redaction(s.Profile, s.Inputs)
 	e := Event{
 		Seq: r.Seq + 1, Time: now, SandboxID: s.ID, Generation: s.Generation,
-		From: from, State: s.State, Reason: s.Reason, Message: redact(s.Message, s.Profile, s.Inputs), ErrorCode: s.ErrorCode,
+		From: from, State: s.State, Reason: s.Reason, Message: hide(s.Message), ErrorCode: s.ErrorCode,
 		Profile: s.Profile.ID, Extension: s.Extension, Host: s.Host, Policy: s.Route.Policy,
 		Consumer: s.Consumer, CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt,
 		Inputs: publicInputs(s.Profile, s.Inputs), Estimate: s.Route.estimate(s.Host),
@@ -61,7 +64,7 @@ func newEvent(r *Record, from State, since time.Time, now time.Time) Event {
 		e.Resources = &s.Profile.Resources
 	}
 	if s.State == StateReady || s.State == StateActive {
-		e.Reachability = s.Reachability
+		e.Reachability = s.Reachability.redacted(hide)
 	}
 	return e
 }
@@ -84,20 +87,49 @@ func publicInputs(p Profile, inputs map[string]string) map[string]string {
 // messages: shorter ones, such as "1", stand in every other word.
 const minRedacted = 4
 
-// redact takes the values of inputs that are not public out of a text, the
-// longest first, since one may hold another.
-func redact(text string, p Profile, inputs map[string]string) string {
+// redaction returns the function that takes the values of inputs that are not
+// public out of a text, also as %q writes them; the longest first, since one
+// may hold another.
+func redaction(p Profile, inputs map[string]string) func(string) string {
 	var private []string
 	for name, value := range inputs {
-		if !p.Inputs[name].Public && len(value) >= minRedacted && strings.Contains(text, value) {
+		if !p.Inputs[name].Public && len(value) >= minRedacted {
 			private = append(private, name)
 		}
 	}
-	slices.SortFunc(private, func(a, b string) int { return len(inputs[b]) - len(inputs[a]) })
+	slices.SortFunc(private, func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(inputs[b]), len(inputs[a])), cmp.Compare(a, b))
+	})
+	var pairs []string
 	for _, name := range private {
-		text = strings.ReplaceAll(text, inputs[name], "[input "+name+"]")
+		quoted := strconv.Quote(inputs[name])
+		for _, form := range []string{inputs[name], quoted[1 : len(quoted)-1]} {
+			pairs = append(pairs, form, "[input "+name+"]")
+		}
 	}
-	return text
+	return strings.NewReplacer(pairs...).Replace
+}
+
+// redacted is a copy without what a compose file may have taken from inputs:
+// names of services and ports, and what they would have been published on.
+func (r *Reachability) redacted(hide func(string) string) *Reachability {
+	if r == nil {
+		return nil
+	}
+	out := *r
+	out.Services = slices.Clone(r.Services)
+	for i := range out.Services {
+		s := &out.Services[i]
+		s.Name, s.State = hide(s.Name), hide(s.State)
+		s.Containers, s.Ports = slices.Clone(s.Containers), slices.Clone(s.Ports)
+		for j := range s.Containers {
+			s.Containers[j] = hide(s.Containers[j])
+		}
+		for j := range s.Ports {
+			s.Ports[j].Name, s.Ports[j].Published = hide(s.Ports[j].Name), hide(s.Ports[j].Published)
+		}
+	}
+	return &out
 }
 
 // An EventSink receives events of each sandbox in order, at least once, after

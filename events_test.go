@@ -48,22 +48,24 @@ func TestAMessageHoldsNoPrivateInput(t *testing.T) {
 	w := newWorld(t)
 	profile := basicProfile()
 	profile.Inputs["repo"] = sandboxer.Input{Required: true, Public: true}
-	profile.Inputs["token"], profile.Inputs["longer"], profile.Inputs["short"] = sandboxer.Input{}, sandboxer.Input{}, sandboxer.Input{}
+	for _, private := range []string{"token", "longer", "short", "quoted"} {
+		profile.Inputs[private] = sandboxer.Input{}
+	}
 	fault := func(_ context.Context, step extensiontest.Step) error {
 		if step.Op == "provision" {
-			return &sandboxer.StageError{Stage: "build", ExitCode: 1, Message: "/src: cannot log in with hunter2 or hunter2-and-more; ab"}
+			return &sandboxer.StageError{Stage: "build", ExitCode: 1, Message: fmt.Sprintf("/src: cannot log in with hunter2 or hunter2-and-more; ab; %q", `pass"word`)}
 		}
 		return nil
 	}
 	c := w.client(process{profiles: []sandboxer.Profile{profile}, fault: fault})
 	req := basicRequest()
-	req.Inputs = map[string]string{"repo": "/src", "token": "hunter2", "longer": "hunter2-and-more", "short": "ab"}
+	req.Inputs = map[string]string{"repo": "/src", "token": "hunter2", "longer": "hunter2-and-more", "short": "ab", "quoted": `pass"word`}
 	s, err := c.Create(t.Context(), req)
 	if !errors.Is(err, sandboxer.ErrProvision) {
 		t.Fatalf("create gave %v", err)
 	}
 	events, _ := c.Events(t.Context(), s.ID, 0)
-	const want = "build: /src: cannot log in with [input token] or [input longer]; ab"
+	const want = `build: /src: cannot log in with [input token] or [input longer]; ab; "[input quoted]"`
 	for _, e := range events {
 		if e.State == sandboxer.StateFailed && (!strings.HasSuffix(e.Message, want) || e.ErrorCode != "provision") {
 			t.Errorf("the failure's event says %q (%s), want %q (provision)", e.Message, e.ErrorCode, want)
@@ -152,6 +154,6 @@ func (brokenStore) Events(context.Context, string, int64) ([]sandboxer.Event, er
 func (brokenStore) Undelivered(context.Context, string) ([]sandboxer.Undelivered, error) {
 	return nil, errBrokenStore
 }
-func (brokenStore) ClaimEvents(context.Context, time.Time, int) ([]sandboxer.Event, error) {
+func (brokenStore) ClaimEvents(context.Context, time.Time, int) ([]sandboxer.Claim, error) {
 	return nil, errBrokenStore
 }

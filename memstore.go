@@ -26,8 +26,9 @@ type outboxState struct {
 	delivered int64
 	claimed   int64 // last event of the running claim
 	failures  int
-	reason    string // of the last failure
-	due       time.Time
+	reason    string    // of the last failure
+	due       time.Time // not to be claimed before; the end of a claim names it
+	rewound   time.Time
 	dead      map[int64]deadLetter
 }
 
@@ -57,7 +58,7 @@ func (m *MemoryStore) Create(_ context.Context, r *Record, events ...Event) erro
 	}
 	r.Revision = 1
 	m.records[id], m.outbox[id] = clone(r), &outboxState{dead: map[int64]deadLetter{}}
-	m.events[id] = slices.Clone(events)
+	m.events[id] = cloneAll(events)
 	return nil
 }
 
@@ -124,7 +125,7 @@ func (m *MemoryStore) Update(_ context.Context, r *Record, events ...Event) erro
 	}
 	r.Revision++
 	m.records[id] = clone(r)
-	m.events[id] = append(m.events[id], events...)
+	m.events[id] = append(m.events[id], cloneAll(events)...)
 	return nil
 }
 
@@ -149,7 +150,7 @@ func (m *MemoryStore) Events(_ context.Context, id string, after int64) ([]Event
 	var out []Event
 	for owner, events := range m.events {
 		if id == "" || id == owner {
-			out = append(out, slices.DeleteFunc(slices.Clone(events), func(e Event) bool { return e.Seq <= after })...)
+			out = append(out, cloneAll(slices.DeleteFunc(slices.Clone(events), func(e Event) bool { return e.Seq <= after }))...)
 		}
 	}
 	if id != "" {
@@ -162,45 +163,46 @@ func (m *MemoryStore) Events(_ context.Context, id string, after int64) ([]Event
 }
 
 // ClaimEvents implements [Store].
-func (m *MemoryStore) ClaimEvents(_ context.Context, until time.Time, limit int) ([]Event, error) {
+func (m *MemoryStore) ClaimEvents(_ context.Context, until time.Time, limit int) ([]Claim, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out []Event
+	var out []Claim
 	now := time.Now()
 	for id, box := range m.outbox {
-		if len(out) >= limit || now.Before(box.due) {
+		if limit <= 0 || now.Before(box.due) {
 			continue
 		}
 		pending := slices.DeleteFunc(slices.Clone(m.events[id]), func(e Event) bool { return e.Seq <= box.delivered })
 		if len(pending) == 0 {
 			continue
 		}
-		pending = pending[:min(len(pending), limit-len(out))]
-		out = append(out, pending...)
+		pending = pending[:min(len(pending), limit)]
+		limit -= len(pending)
+		out = append(out, Claim{SandboxID: id, Until: until, Events: cloneAll(pending), Rewound: box.rewound})
 		box.due, box.claimed = until, pending[len(pending)-1].Seq
 	}
 	return out, nil
 }
 
 // AckEvents implements [Store].
-func (m *MemoryStore) AckEvents(_ context.Context, id string, seq int64) error {
-	return m.deliver(id, seq, nil)
+func (m *MemoryStore) AckEvents(_ context.Context, c Claim, seq int64) error {
+	return m.deliver(c, seq, nil)
 }
 
 // BuryEvent implements [Store].
-func (m *MemoryStore) BuryEvent(_ context.Context, id string, seq int64, reason string, at time.Time) error {
-	return m.deliver(id, seq, &deadLetter{reason, at.UTC()})
+func (m *MemoryStore) BuryEvent(_ context.Context, c Claim, seq int64, reason string, at time.Time) error {
+	return m.deliver(c, seq, &deadLetter{reason, at.UTC()})
 }
 
 // deliver marks events as delivered, the last of them perhaps as dead.
-func (m *MemoryStore) deliver(id string, seq int64, dead *deadLetter) error {
+func (m *MemoryStore) deliver(c Claim, seq int64, dead *deadLetter) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	box, err := m.box(id)
+	box, err := m.claimed(c)
 	if err != nil {
 		return err
 	}
-	seq = min(seq, int64(len(m.events[id]))) // what is yet to come is not delivered
+	seq = min(seq, int64(len(m.events[c.SandboxID]))) // what is yet to come is not delivered
 	if dead != nil && seq > box.delivered {
 		box.dead[seq] = *dead
 	}
@@ -211,19 +213,23 @@ func (m *MemoryStore) deliver(id string, seq int64, dead *deadLetter) error {
 	return nil
 }
 
-func (m *MemoryStore) box(id string) (*outboxState, error) {
-	box, ok := m.outbox[id]
-	if !ok {
-		return nil, fmt.Errorf("sandbox %s: %w", id, ErrNotFound)
+// claimed is the outbox of a claim that nobody has taken away.
+func (m *MemoryStore) claimed(c Claim) (*outboxState, error) {
+	box, ok := m.outbox[c.SandboxID]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("sandbox %s: %w", c.SandboxID, ErrNotFound)
+	case !box.due.Equal(c.Until):
+		return nil, fmt.Errorf("events of sandbox %s: %w: the claim on them is over", c.SandboxID, ErrConflict)
 	}
 	return box, nil
 }
 
 // DelayEvents implements [Store].
-func (m *MemoryStore) DelayEvents(_ context.Context, id, reason string, due func(failures int) time.Time) error {
+func (m *MemoryStore) DelayEvents(_ context.Context, c Claim, reason string, due func(failures int) time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	box, err := m.box(id)
+	box, err := m.claimed(c)
 	if err != nil {
 		return err
 	}
@@ -236,15 +242,15 @@ func (m *MemoryStore) DelayEvents(_ context.Context, id, reason string, due func
 }
 
 // RewindEvents implements [Store].
-func (m *MemoryStore) RewindEvents(_ context.Context, id string, seq int64) error {
+func (m *MemoryStore) RewindEvents(_ context.Context, id string, seq int64, at time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	box, err := m.box(id)
-	if err != nil {
-		return err
+	box, ok := m.outbox[id]
+	if !ok {
+		return fmt.Errorf("sandbox %s: %w", id, ErrNotFound)
 	}
 	box.delivered = max(0, min(box.delivered, seq-1))
-	box.failures, box.reason, box.due = 0, "", time.Time{}
+	box.failures, box.reason, box.due, box.rewound = 0, "", time.Time{}, at.UTC()
 	maps.DeleteFunc(box.dead, func(dead int64, _ deadLetter) bool { return dead >= seq })
 	return nil
 }
@@ -259,7 +265,7 @@ func (m *MemoryStore) Undelivered(_ context.Context, id string) ([]Undelivered, 
 			continue
 		}
 		box := m.outbox[owner]
-		for _, e := range m.events[owner] {
+		for _, e := range cloneAll(m.events[owner]) {
 			dead, isDead := box.dead[e.Seq]
 			switch {
 			case isDead:
@@ -272,15 +278,27 @@ func (m *MemoryStore) Undelivered(_ context.Context, id string) ([]Undelivered, 
 	return out, nil
 }
 
-// clone copies a record deeply: what a store holds is never shared with a caller.
-func clone(r *Record) *Record {
-	text, err := json.Marshal(r)
+// clone copies a record or an event deeply: what a store holds is never shared
+// with a caller.
+func clone[T any](v *T) *T {
+	text, err := json.Marshal(v)
 	if err != nil {
 		panic("record does not marshal: " + err.Error()) // every field is plain data
 	}
-	out := new(Record)
+	out := new(T)
 	if err := json.Unmarshal(text, out); err != nil {
 		panic("record does not unmarshal: " + err.Error())
+	}
+	return out
+}
+
+func cloneAll(events []Event) []Event {
+	if events == nil {
+		return nil
+	}
+	out := make([]Event, len(events))
+	for i := range events {
+		out[i] = *clone(&events[i])
 	}
 	return out
 }

@@ -140,16 +140,14 @@ func spans(history []Event, w Window) func(yield func(span) bool) {
 		containers, generation := 0, 0
 		for i, e := range history {
 			end := w.Until
-			var next Event
 			if i+1 < len(history) {
-				next = history[i+1]
-				end = earlier(next.Time, end)
+				end = earlier(history[i+1].Time, end)
 			}
 			if e.Reachability != nil {
 				containers = running(e.Reachability)
 			}
 			start := later(e.Time, w.Since)
-			s := span{Event: e, length: max(0, end.Sub(start)), held: held(e, next)}
+			s := span{Event: e, length: max(0, end.Sub(start)), held: held(history[i:])}
 			if e.State == StateProvisioning && e.Generation != generation {
 				generation = e.Generation
 				s.starts = !e.Time.Before(w.Since) && e.Time.Before(w.Until)
@@ -166,13 +164,14 @@ func spans(history []Event, w Window) func(yield func(span) bool) {
 }
 
 // held reports that something of the sandbox may have stood on a host between
-// an event and the next, which is zero if there is none.
-func held(e, next Event) bool {
-	switch e.State {
+// the first of these events and the second.
+func held(events []Event) bool {
+	switch e := events[0]; e.State {
 	case StateProvisioning, StateReady, StateActive, StateFailed, StateDestroying:
 		return e.Host != ""
-	case StateLost:
-		return next.State == StateReady || next.State == StateActive
+	case StateLost: // what it comes to after that tells
+		i := slices.IndexFunc(events, func(e Event) bool { return e.State != StateLost })
+		return i >= 0 && (events[i].State == StateReady || events[i].State == StateActive)
 	}
 	return false
 }

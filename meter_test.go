@@ -95,6 +95,10 @@ func TestMeterOf(t *testing.T) {
 			Generations: 1, Seconds: seconds{requested: 5, provisioning: 10, ready: 25, lost: 20},
 			Held: 55, CPUSeconds: 4 * 45, MemorySeconds: 2 << 30 * 45, Costs: euro(55_000),
 		}},
+		{"lost for two reasons and seen again", up().then(10, lost).then(8, lost).then(12, ready, reached).events, after(60), sandboxer.Meter{
+			Generations: 1, Seconds: seconds{requested: 5, provisioning: 10, ready: 25, lost: 20},
+			Held: 55, CPUSeconds: 4 * 45, MemorySeconds: 2 << 30 * 45, Costs: euro(55_000),
+		}},
 		{"lost and never seen again counts until it was lost", up().then(10, lost).then(20, destroying).then(5, destroyed).events, after(60), sandboxer.Meter{
 			Generations: 1, Seconds: seconds{requested: 5, provisioning: 10, ready: 10, lost: 20, destroying: 5},
 			Held: 25, CPUSeconds: 4 * 10, MemorySeconds: 2 << 30 * 10, Costs: euro(25_000),

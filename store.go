@@ -51,6 +51,15 @@ func (f Filter) Matches(s *Sandbox) bool {
 		(f.Host == "" || f.Host == s.Host)
 }
 
+// A Claim is what one process may deliver and nobody else meanwhile: events of
+// one sandbox, in order.
+type Claim struct {
+	SandboxID string
+	Until     time.Time // when it ends by itself; names it beside the sandbox
+	Events    []Event
+	Rewound   time.Time // when they were last made undelivered again; zero if never
+}
+
 // A Store keeps records and their events across processes. Methods may be
 // called concurrently, also from several processes sharing the same storage.
 // What a method returns belongs to the caller; what it is given is not kept.
@@ -78,23 +87,26 @@ type Store interface {
 	Events(ctx context.Context, sandboxID string, after int64) ([]Event, error)
 
 	// ClaimEvents returns up to limit undelivered events that are due and not
-	// claimed, ordered within each sandbox, and claims those sandboxes until
-	// the given time. Events of one sandbox are never split between claims.
-	ClaimEvents(ctx context.Context, until time.Time, limit int) ([]Event, error)
-	// AckEvents marks the events of a sandbox up to and including seq as
-	// delivered and forgets failures. With the last event of a claim the claim
-	// is given back.
-	AckEvents(ctx context.Context, sandboxID string, seq int64) error
+	// claimed, and claims their sandboxes until the given time. Events of one
+	// sandbox are never split between claims.
+	ClaimEvents(ctx context.Context, until time.Time, limit int) ([]Claim, error)
+	// AckEvents marks the events of a claim up to and including seq as
+	// delivered and forgets failures. With the last event of the claim it is
+	// given back. Like the next two it is ErrConflict, and changes nothing,
+	// once the sandbox was claimed by somebody else, given back or rewound; a
+	// claim that only ended by itself still counts.
+	AckEvents(ctx context.Context, c Claim, seq int64) error
 	// DelayEvents gives a claim back. A reason counts as one more failure in a
 	// row and is kept; without one nothing is counted. The sandbox's events are
 	// due again at the time that due returns for the number of failures.
-	DelayEvents(ctx context.Context, sandboxID, reason string, due func(failures int) time.Time) error
+	DelayEvents(ctx context.Context, c Claim, reason string, due func(failures int) time.Time) error
 	// BuryEvent is AckEvents for an event that was not taken and is given up
 	// at that time: it becomes a dead letter with the reason.
-	BuryEvent(ctx context.Context, sandboxID string, seq int64, reason string, at time.Time) error
+	BuryEvent(ctx context.Context, c Claim, seq int64, reason string, at time.Time) error
 	// RewindEvents makes the events of a sandbox from seq on undelivered
-	// again, due at once; none of them is a dead letter any more.
-	RewindEvents(ctx context.Context, sandboxID string, seq int64) error
+	// again at that time, due at once; none of them is a dead letter any more,
+	// and whoever has a claim on them loses it. ErrNotFound for an unknown id.
+	RewindEvents(ctx context.Context, sandboxID string, seq int64, at time.Time) error
 	// Undelivered lists the events of a sandbox that are not delivered, and its
 	// dead letters, ordered by Seq; an empty id means all sandboxes, ordered by
 	// id, then Seq.

@@ -17,12 +17,28 @@ func (c *Client) trace(ctx context.Context, op string, attributes ...slog.Attr) 
 	if c.tracer == nil {
 		return ctx, func(*Sandbox, error) {}
 	}
+	outer, _ := ctx.Value(stagesKey{}).(*stages)
 	ctx, end := c.tracer(ctx, op, attributes...)
-	stages := &stages{tracer: c.tracer, ctx: ctx}
-	stages.next, _ = ctx.Value(progressKey{}).(func(Progress))
-	return WithProgress(ctx, stages.report), func(s *Sandbox, err error) {
-		stages.finish(err)
+	inner := &stages{tracer: c.tracer, ctx: ctx}
+	if outer != nil { // an operation inside another: its stages are its own
+		inner.next = outer.next
+	} else {
+		inner.next, _ = ctx.Value(progressKey{}).(func(Progress))
+	}
+	ctx = context.WithValue(WithProgress(ctx, inner.report), stagesKey{}, inner)
+	return ctx, func(s *Sandbox, err error) {
+		inner.finish(err)
 		end(err, sandboxAttributes(s)...)
+	}
+}
+
+type stagesKey struct{}
+
+// stageFailed ends the stage that is under way with what it failed on: what
+// comes is cleaning up.
+func stageFailed(ctx context.Context, cause error) {
+	if s, ok := ctx.Value(stagesKey{}).(*stages); ok {
+		s.finish(cause)
 	}
 }
 
@@ -46,9 +62,10 @@ type stages struct {
 	ctx    context.Context // of the operation's span
 	next   func(Progress)  // the caller's own
 
-	mu   sync.Mutex
-	name string
-	end  func(error, ...slog.Attr)
+	mu     sync.Mutex
+	name   string
+	end    func(error, ...slog.Attr)
+	failed bool // a stage is marked
 }
 
 func (s *stages) report(p Progress) {
@@ -64,11 +81,17 @@ func (s *stages) report(p Progress) {
 	}
 }
 
-// finish ends the last stage, which is the one that failed if the operation did.
+// finish ends the stage that is under way, which is the one that failed if the
+// operation did.
 func (s *stages) finish(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.failed {
+		err = nil // it was an earlier one
+	}
+	s.failed = s.failed || err != nil
 	s.close(err)
+	s.name = ""
 }
 
 func (s *stages) close(err error) {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -86,14 +88,53 @@ func TestOperationsAndStagesAreTraced(t *testing.T) {
 func TestTheStageThatFailedIsMarked(t *testing.T) {
 	w := newWorld(t)
 	var l traceLog
-	fault := extensiontest.FailAt("provision", "", errors.New("odd"))
+	fault := func(ctx context.Context, step extensiontest.Step) error {
+		switch step.Op { // as an extension reports that has stages
+		case "provision":
+			sandboxer.ReportProgress(ctx, sandboxer.Progress{Stage: "build"})
+			return errors.New("odd")
+		case "teardown":
+			sandboxer.ReportProgress(ctx, sandboxer.Progress{Stage: "teardown"})
+		}
+		return nil
+	}
 	c := w.client(process{tracer: l.tracer, fault: fault})
 	if _, err := c.Create(t.Context(), basicRequest()); err == nil {
 		t.Fatal("create succeeded")
 	}
-	if n := len(l.ended); n < 2 || !strings.HasSuffix(l.ended[n-2], "failed: internal") || !strings.HasPrefix(l.ended[n-1], "create") {
-		t.Errorf("spans are %q", l.ended)
+	want := []string{"create > stage build failed: internal", "create > stage teardown", "create destroyed failed: internal"}
+	if n := len(l.ended); n < 3 || !slices.Equal(l.ended[n-3:], want) {
+		t.Errorf("spans end %q, want %q", l.ended, want)
 	}
+}
+
+// An operation inside another has its own stages, and the caller hears of each once.
+func TestStagesOfNestedOperations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		id := w.create(w.client(process{})).ID
+		time.Sleep(2 * time.Hour) // its life is over
+		var l traceLog
+		report := func(ctx context.Context, step extensiontest.Step) error {
+			if step.Op == "teardown" {
+				sandboxer.ReportProgress(ctx, sandboxer.Progress{Stage: "teardown"})
+			}
+			return nil
+		}
+		heard := 0
+		c := w.client(process{tracer: l.tracer, fault: report})
+		ctx := sandboxer.WithProgress(t.Context(), func(sandboxer.Progress) { heard++ })
+		if ended, err := c.Reap(ctx); err != nil || len(ended) != 1 || ended[0].ID != id {
+			t.Fatalf("reap gave %v, %v", ended, err)
+		}
+		want := []string{"destroy > stage teardown", "reap > destroy ttl_expired destroyed", "reap"}
+		if diff := cmp.Diff(want, l.ended); diff != "" {
+			t.Errorf("spans (-want +got):\n%s", diff)
+		}
+		if heard == 0 {
+			t.Error("the caller heard nothing")
+		}
+	})
 }
 
 // Every line about a sandbox names it, so that a log can be read by sandbox.

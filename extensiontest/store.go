@@ -62,6 +62,7 @@ func storeChecks() []storeCheck {
 		{"nothing is shared with the caller", checkNotShared},
 		{"a claim holds its sandboxes", checkClaim},
 		{"a claim expires", checkClaimExpiry},
+		{"a claim that is over counts for nothing", checkClaimTaken},
 		{"a claim keeps to its limit", checkClaimLimit},
 		{"the last ack gives the claim back", checkRelease},
 		{"an ack never takes back or runs ahead", checkAckBounds},
@@ -69,6 +70,7 @@ func storeChecks() []storeCheck {
 		{"a claim given back counts nothing", checkGivenBack},
 		{"a dead letter is kept and passed over", checkBury},
 		{"a rewind offers again from there", checkRewind},
+		{"a rewind takes claims away", checkRewindWhileClaimed},
 		{"undelivered tells what waits and why", checkUndelivered},
 		{"two claimers never hold one sandbox", checkClaimers},
 	}
@@ -111,6 +113,9 @@ func storeEvent(r *sandboxer.Record) sandboxer.Event {
 		ID: fmt.Sprintf("%s-%d", s.ID, r.Seq), Seq: r.Seq, Time: storeTime.Add(time.Duration(r.Seq) * time.Second), SandboxID: s.ID,
 		Generation: s.Generation, State: s.State, Reason: s.Reason, Message: s.Message, Profile: s.Profile.ID, Host: s.Host,
 		Consumer: s.Consumer, ExpiresAt: s.ExpiresAt, Previous: sandboxer.Duration(time.Second),
+		Inputs: map[string]string{"ref": "main"}, Resources: &sandboxer.Resources{CPUs: 1.5, Memory: 1 << 20},
+		Estimate:     &sandboxer.Cost{Currency: "EUR", MicrosPerHour: 1},
+		Reachability: &sandboxer.Reachability{Services: []sandboxer.Service{{Name: "api", Ports: []sandboxer.Port{{Port: 80}}}}},
 	}
 }
 
@@ -373,7 +378,8 @@ func checkNotShared(ctx context.Context, s sandboxer.Store) error {
 		r.Operation.Token, r.Handle.State[5], r.Sandbox.Route.Candidates[0].Host = "spoiled", '9', "spoiled"
 		r.Sandbox.Admission.Verdict = sandboxer.Deny
 		for i := range events {
-			events[i].Message = "spoiled"
+			e := &events[i]
+			e.Message, e.Inputs["ref"], e.Resources.CPUs, e.Estimate.Currency, e.Reachability.Services[0].Name = "spoiled", "spoiled", 99, "spoiled", "spoiled"
 		}
 	}
 	var want *sandboxer.Record
@@ -397,7 +403,7 @@ func checkNotShared(ctx context.Context, s sandboxer.Store) error {
 		return err
 	}
 	spoil(got, read)
-	spoil(byKey, claimed)
+	spoil(byKey, eventsOf(claimed))
 	for _, r := range listed {
 		spoil(r, nil)
 	}

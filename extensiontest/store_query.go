@@ -196,7 +196,7 @@ func checkRefusedEvents(ctx context.Context, s sandboxer.Store) error {
 		storeHolds(ctx, s, r, events), storeHasEvents(ctx, s, "", 0, events),
 	)
 	claimed, err := s.ClaimEvents(ctx, time.Now().Add(time.Hour), 100)
-	return errors.Join(problems, err, storeDiff("undelivered events", claimed, events))
+	return errors.Join(problems, err, storeDiff("undelivered events", eventsOf(claimed), events))
 }
 
 // checkAtomicity reads record and events in both orders while they change.

@@ -55,11 +55,11 @@ type brokenStore struct {
 	list   func(context.Context, sandboxer.Filter) ([]*sandboxer.Record, error)
 	update func(context.Context, *sandboxer.Record, []sandboxer.Event) error
 	events func(context.Context, string, int64) ([]sandboxer.Event, error)
-	claim  func(context.Context, time.Time, int) ([]sandboxer.Event, error)
-	ack    func(context.Context, string, int64) error
-	delay  func(context.Context, string, string, func(int) time.Time) error
-	bury   func(context.Context, string, int64, string, time.Time) error
-	rewind func(context.Context, string, int64) error
+	claim  func(context.Context, time.Time, int) ([]sandboxer.Claim, error)
+	ack    func(context.Context, sandboxer.Claim, int64) error
+	delay  func(context.Context, sandboxer.Claim, string, func(int) time.Time) error
+	bury   func(context.Context, sandboxer.Claim, int64, string, time.Time) error
+	rewind func(context.Context, string, int64, time.Time) error
 
 	undelivered func(context.Context, string) ([]sandboxer.Undelivered, error)
 }
@@ -106,39 +106,39 @@ func (b *brokenStore) Events(ctx context.Context, id string, after int64) ([]san
 	return b.MemoryStore.Events(ctx, id, after)
 }
 
-func (b *brokenStore) ClaimEvents(ctx context.Context, until time.Time, limit int) ([]sandboxer.Event, error) {
+func (b *brokenStore) ClaimEvents(ctx context.Context, until time.Time, limit int) ([]sandboxer.Claim, error) {
 	if b.claim != nil {
 		return b.claim(ctx, until, limit)
 	}
 	return b.MemoryStore.ClaimEvents(ctx, until, limit)
 }
 
-func (b *brokenStore) AckEvents(ctx context.Context, id string, seq int64) error {
+func (b *brokenStore) AckEvents(ctx context.Context, c sandboxer.Claim, seq int64) error {
 	if b.ack != nil {
-		return b.ack(ctx, id, seq)
+		return b.ack(ctx, c, seq)
 	}
-	return b.MemoryStore.AckEvents(ctx, id, seq)
+	return b.MemoryStore.AckEvents(ctx, c, seq)
 }
 
-func (b *brokenStore) DelayEvents(ctx context.Context, id, reason string, due func(int) time.Time) error {
+func (b *brokenStore) DelayEvents(ctx context.Context, c sandboxer.Claim, reason string, due func(int) time.Time) error {
 	if b.delay != nil {
-		return b.delay(ctx, id, reason, due)
+		return b.delay(ctx, c, reason, due)
 	}
-	return b.MemoryStore.DelayEvents(ctx, id, reason, due)
+	return b.MemoryStore.DelayEvents(ctx, c, reason, due)
 }
 
-func (b *brokenStore) BuryEvent(ctx context.Context, id string, seq int64, reason string, at time.Time) error {
+func (b *brokenStore) BuryEvent(ctx context.Context, c sandboxer.Claim, seq int64, reason string, at time.Time) error {
 	if b.bury != nil {
-		return b.bury(ctx, id, seq, reason, at)
+		return b.bury(ctx, c, seq, reason, at)
 	}
-	return b.MemoryStore.BuryEvent(ctx, id, seq, reason, at)
+	return b.MemoryStore.BuryEvent(ctx, c, seq, reason, at)
 }
 
-func (b *brokenStore) RewindEvents(ctx context.Context, id string, seq int64) error {
+func (b *brokenStore) RewindEvents(ctx context.Context, id string, seq int64, at time.Time) error {
 	if b.rewind != nil {
-		return b.rewind(ctx, id, seq)
+		return b.rewind(ctx, id, seq, at)
 	}
-	return b.MemoryStore.RewindEvents(ctx, id, seq)
+	return b.MemoryStore.RewindEvents(ctx, id, seq, at)
 }
 
 func (b *brokenStore) Undelivered(ctx context.Context, id string) ([]sandboxer.Undelivered, error) {
@@ -435,8 +435,16 @@ func brokenEvents() []defect {
 func brokenOutboxes() []defect {
 	claimsUntil := func(name, promise string, until func(time.Time) time.Time) defect {
 		return defect{name, promise, func(b *brokenStore) {
-			b.claim = func(ctx context.Context, t time.Time, limit int) ([]sandboxer.Event, error) {
+			b.claim = func(ctx context.Context, t time.Time, limit int) ([]sandboxer.Claim, error) {
 				return b.MemoryStore.ClaimEvents(ctx, until(t), limit)
+			}
+		}}
+	}
+	claims := func(name, promise string, change func([]sandboxer.Claim) []sandboxer.Claim) defect {
+		return defect{name, promise, func(b *brokenStore) {
+			b.claim = func(ctx context.Context, until time.Time, limit int) ([]sandboxer.Claim, error) {
+				claims, err := b.MemoryStore.ClaimEvents(ctx, until, limit)
+				return change(claims), err
 			}
 		}}
 	}
@@ -444,92 +452,117 @@ func brokenOutboxes() []defect {
 		claimsUntil("does not hold claims", "a claim holds its sandboxes", func(time.Time) time.Time { return time.Time{} }),
 		claimsUntil("holds claims for ever", "a claim expires", func(t time.Time) time.Time { return t.AddDate(100, 0, 0) }),
 		claimsUntil("ends claims early", "a claim expires", func(t time.Time) time.Time { return t.Add(-100 * time.Millisecond) }),
-		{"claims in reverse", "a claim holds its sandboxes", func(b *brokenStore) {
-			b.claim = func(ctx context.Context, until time.Time, limit int) ([]sandboxer.Event, error) {
-				events, err := b.MemoryStore.ClaimEvents(ctx, until, limit)
-				slices.Reverse(events)
-				return events, err
+		claims("claims in reverse", "a claim holds its sandboxes", func(claims []sandboxer.Claim) []sandboxer.Claim {
+			for _, c := range claims {
+				slices.Reverse(c.Events)
 			}
-		}},
+			return claims
+		}),
+		claims("forgets rewinds", "a rewind offers again from there", func(claims []sandboxer.Claim) []sandboxer.Claim {
+			for i := range claims {
+				claims[i].Rewound = time.Time{}
+			}
+			return claims
+		}),
 		{"ignores the limit", "a claim keeps to its limit", func(b *brokenStore) {
-			b.claim = func(ctx context.Context, until time.Time, _ int) ([]sandboxer.Event, error) {
+			b.claim = func(ctx context.Context, until time.Time, _ int) ([]sandboxer.Claim, error) {
 				return b.MemoryStore.ClaimEvents(ctx, until, 1000)
 			}
 		}},
 		{"holds a claim after its last ack", "the last ack gives the claim back", func(b *brokenStore) {
 			held := map[string]time.Time{}
-			b.claim = func(ctx context.Context, until time.Time, limit int) ([]sandboxer.Event, error) {
-				events, err := b.MemoryStore.ClaimEvents(ctx, until, limit)
-				events = slices.DeleteFunc(events, func(e sandboxer.Event) bool { return time.Now().Before(held[e.SandboxID]) })
-				for _, e := range events {
-					held[e.SandboxID] = until
+			b.claim = func(ctx context.Context, until time.Time, limit int) ([]sandboxer.Claim, error) {
+				claims, err := b.MemoryStore.ClaimEvents(ctx, until, limit)
+				claims = slices.DeleteFunc(claims, func(c sandboxer.Claim) bool { return time.Now().Before(held[c.SandboxID]) })
+				for _, c := range claims {
+					held[c.SandboxID] = until
 				}
-				return events, err
+				return claims, err
 			}
 		}},
 		{"takes an ack back", "an ack never takes back or runs ahead", func(b *brokenStore) {
-			var again []sandboxer.Event
-			acked := map[string]int64{}
-			b.ack = func(ctx context.Context, id string, seq int64) error {
-				if seq < acked[id] {
-					again, _ = b.MemoryStore.Events(ctx, id, seq)
+			b.ack = func(ctx context.Context, c sandboxer.Claim, seq int64) error {
+				if seq < 2 {
+					return b.MemoryStore.RewindEvents(ctx, c.SandboxID, seq+1, time.Now())
 				}
-				acked[id] = seq
-				return b.MemoryStore.AckEvents(ctx, id, seq)
-			}
-			b.claim = func(ctx context.Context, until time.Time, limit int) ([]sandboxer.Event, error) {
-				events, err := b.MemoryStore.ClaimEvents(ctx, until, limit)
-				events, again = append(again, events...), nil
-				return events, err
+				return b.MemoryStore.AckEvents(ctx, c, seq)
 			}
 		}},
 		{"counts events to come as delivered", "an ack never takes back or runs ahead", func(b *brokenStore) {
 			acked := map[string]int64{}
-			b.ack = func(ctx context.Context, id string, seq int64) error {
-				acked[id] = max(seq, acked[id])
-				return b.MemoryStore.AckEvents(ctx, id, seq)
+			b.ack = func(ctx context.Context, c sandboxer.Claim, seq int64) error {
+				acked[c.SandboxID] = max(seq, acked[c.SandboxID])
+				return b.MemoryStore.AckEvents(ctx, c, seq)
 			}
-			b.claim = func(ctx context.Context, until time.Time, limit int) ([]sandboxer.Event, error) {
-				events, err := b.MemoryStore.ClaimEvents(ctx, until, limit)
-				return slices.DeleteFunc(events, func(e sandboxer.Event) bool { return e.Seq <= acked[e.SandboxID] }), err
+			b.claim = func(ctx context.Context, until time.Time, limit int) ([]sandboxer.Claim, error) {
+				claims, err := b.MemoryStore.ClaimEvents(ctx, until, limit)
+				for i, c := range claims {
+					claims[i].Events = slices.DeleteFunc(c.Events, func(e sandboxer.Event) bool { return e.Seq <= acked[c.SandboxID] })
+				}
+				return claims, err
+			}
+		}},
+		{"heeds a claim that another has", "a claim that is over counts for nothing", func(b *brokenStore) {
+			last := map[string]sandboxer.Claim{}
+			b.claim = func(ctx context.Context, until time.Time, limit int) ([]sandboxer.Claim, error) {
+				claims, err := b.MemoryStore.ClaimEvents(ctx, until, limit)
+				for _, c := range claims {
+					last[c.SandboxID] = c
+				}
+				return claims, err
+			}
+			b.ack = func(ctx context.Context, c sandboxer.Claim, seq int64) error {
+				return b.MemoryStore.AckEvents(ctx, last[c.SandboxID], seq)
 			}
 		}},
 		{"counts one failure only", "failures are counted until an ack", func(b *brokenStore) {
-			b.delay = func(ctx context.Context, id, reason string, due func(int) time.Time) error {
-				if err := b.MemoryStore.AckEvents(ctx, id, 0); err != nil {
+			b.delay = func(ctx context.Context, c sandboxer.Claim, reason string, due func(int) time.Time) error {
+				if err := b.MemoryStore.AckEvents(ctx, c, 0); err != nil {
 					return err
 				}
-				return b.MemoryStore.DelayEvents(ctx, id, reason, due)
+				return b.MemoryStore.DelayEvents(ctx, c, reason, due)
 			}
 		}},
 		{"never forgets failures", "failures are counted until an ack", func(b *brokenStore) {
 			failures := 0
-			b.delay = func(ctx context.Context, id, reason string, due func(int) time.Time) error {
+			b.delay = func(ctx context.Context, c sandboxer.Claim, reason string, due func(int) time.Time) error {
 				failures++
-				return b.MemoryStore.DelayEvents(ctx, id, reason, func(int) time.Time { return due(failures) })
+				return b.MemoryStore.DelayEvents(ctx, c, reason, func(int) time.Time { return due(failures) })
 			}
 		}},
 		{"keeps the claim when delayed", "failures are counted until an ack", func(b *brokenStore) {
-			b.delay = func(_ context.Context, _, _ string, due func(int) time.Time) error { due(1); return nil }
+			b.delay = func(_ context.Context, _ sandboxer.Claim, _ string, due func(int) time.Time) error {
+				due(1)
+				return nil
+			}
 		}},
 		{"counts a claim given back", "a claim given back counts nothing", func(b *brokenStore) {
-			b.delay = func(ctx context.Context, id, _ string, due func(int) time.Time) error {
-				return b.MemoryStore.DelayEvents(ctx, id, "given back", due)
+			b.delay = func(ctx context.Context, c sandboxer.Claim, _ string, due func(int) time.Time) error {
+				return b.MemoryStore.DelayEvents(ctx, c, "given back", due)
 			}
 		}},
 		{"loses dead letters", "a dead letter is kept and passed over", func(b *brokenStore) {
-			b.bury = func(ctx context.Context, id string, seq int64, _ string, _ time.Time) error {
-				return b.MemoryStore.AckEvents(ctx, id, seq)
+			b.bury = func(ctx context.Context, c sandboxer.Claim, seq int64, _ string, _ time.Time) error {
+				return b.MemoryStore.AckEvents(ctx, c, seq)
 			}
 		}},
 		{"offers dead letters again", "a dead letter is kept and passed over", func(b *brokenStore) {
-			b.bury = func(ctx context.Context, id string, seq int64, reason string, at time.Time) error {
-				return errors.Join(b.MemoryStore.BuryEvent(ctx, id, seq, reason, at), b.MemoryStore.RewindEvents(ctx, id, seq))
+			b.bury = func(ctx context.Context, c sandboxer.Claim, seq int64, reason string, at time.Time) error {
+				return errors.Join(b.MemoryStore.BuryEvent(ctx, c, seq, reason, at), b.MemoryStore.RewindEvents(ctx, c.SandboxID, seq, at))
 			}
 		}},
 		{"rewinds one event only", "a rewind offers again from there", func(b *brokenStore) {
-			b.rewind = func(ctx context.Context, id string, seq int64) error {
-				return b.MemoryStore.RewindEvents(ctx, id, seq+1)
+			b.rewind = func(ctx context.Context, id string, seq int64, at time.Time) error {
+				return b.MemoryStore.RewindEvents(ctx, id, seq+1, at)
+			}
+		}},
+		{"lets a late ack undo a rewind", "a rewind takes claims away", func(b *brokenStore) {
+			b.ack = func(ctx context.Context, c sandboxer.Claim, seq int64) error {
+				err := b.MemoryStore.AckEvents(ctx, c, seq)
+				if errors.Is(err, sandboxer.ErrConflict) {
+					err = nil
+				}
+				return err
 			}
 		}},
 		{"hides what is claimed", "undelivered tells what waits and why", func(b *brokenStore) {
@@ -540,12 +573,12 @@ func brokenOutboxes() []defect {
 		}},
 		{"gives a sandbox to whoever asks", "two claimers never hold one sandbox", func(b *brokenStore) {
 			var mu sync.Mutex
-			b.claim = func(ctx context.Context, _ time.Time, limit int) ([]sandboxer.Event, error) {
+			b.claim = func(ctx context.Context, _ time.Time, limit int) ([]sandboxer.Claim, error) {
 				mu.Lock()
-				events, err := b.MemoryStore.ClaimEvents(ctx, time.Time{}, limit)
+				claims, err := b.MemoryStore.ClaimEvents(ctx, time.Time{}, limit)
 				mu.Unlock()
 				time.Sleep(time.Millisecond) // the other claimers ask meanwhile
-				return events, err
+				return claims, err
 			}
 		}},
 	}

@@ -152,9 +152,10 @@ func TestWhatIsNotJSONIsInvalid(t *testing.T) {
 
 func TestDeliveryOfAnUnknownSandbox(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "sandboxer.db"))
+	unknown := sandboxer.Claim{SandboxID: "unknown", Until: time.Now()}
 	for _, err := range []error{
-		s.AckEvents(t.Context(), "unknown", 1), s.BuryEvent(t.Context(), "unknown", 1, "reason", time.Now()),
-		s.RewindEvents(t.Context(), "unknown", 1), s.DelayEvents(t.Context(), "unknown", "down", func(int) time.Time { return time.Now() }),
+		s.AckEvents(t.Context(), unknown, 1), s.BuryEvent(t.Context(), unknown, 1, "reason", time.Now()), s.RewindEvents(t.Context(), "unknown", 1, time.Now()),
+		s.DelayEvents(t.Context(), unknown, "down", func(int) time.Time { return time.Now() }),
 	} {
 		if !errors.Is(err, sandboxer.ErrNotFound) {
 			t.Errorf("got error %v, want %v", err, sandboxer.ErrNotFound)

@@ -185,14 +185,16 @@ func increment(ctx context.Context, s *sqlstore.Store) (revision int64, err erro
 }
 
 func deliver(ctx context.Context, s *sqlstore.Store) error {
-	events, err := s.ClaimEvents(ctx, time.Now().Add(time.Hour), 10)
+	claims, err := s.ClaimEvents(ctx, time.Now().Add(time.Hour), 10)
 	if err != nil {
 		return err
 	}
-	for _, e := range events {
-		fmt.Println("event", e.ID)
-		if err := s.AckEvents(ctx, e.SandboxID, e.Seq); err != nil {
-			return err
+	for _, c := range claims {
+		for _, e := range c.Events {
+			fmt.Println("event", e.ID)
+			if err := s.AckEvents(ctx, c, e.Seq); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -229,8 +231,10 @@ func TestProcessesShareAFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range rest {
-		seen["event "+e.ID]++
+	for _, c := range rest {
+		for _, e := range c.Events {
+			seen["event "+e.ID]++
+		}
 	}
 	all, err := s.Events(t.Context(), "", 0)
 	if err != nil || len(all) != 1+2*workers*rounds {

@@ -34,6 +34,18 @@ func (d *demo) openHub(db string) (stop func(), err error) {
 	return func() { cancel(); <-ended }, nil
 }
 
+// deliverBeside sends events to the hub while the demo goes on; stop waits for
+// the end of that.
+func (d *demo) deliverBeside(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = d.KeepDelivering(ctx) // nil, when ctx ends
+	}()
+	return func() { cancel(); <-ended }
+}
+
 // askHub compares what the hub was told with what was recorded.
 func (d *demo) askHub(ctx context.Context, boxes []*sandboxer.Sandbox) error {
 	if _, err := d.Deliver(ctx); err != nil {

@@ -83,9 +83,8 @@ func run(ctx context.Context, repo, address, hubDB string, copies int) error {
 		return err
 	}
 	defer d.Close()
-	delivering, stopDelivery := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopDelivery()
-	go func() { _ = d.KeepDelivering(delivering) }()
+	stopDelivery := d.deliverBeside(ctx)
+	defer stopDelivery() // before the client closes
 
 	boxes, err := d.create(ctx, repo, copies)
 	if err == nil {
@@ -95,6 +94,7 @@ func run(ctx context.Context, repo, address, hubDB string, copies int) error {
 	if err == nil {
 		err = d.lookForLeftovers(ctx, scratch, boxes)
 	}
+	stopDelivery()
 	if err == nil {
 		err = d.askHub(ctx, boxes)
 	}

@@ -37,6 +37,7 @@ type app struct {
 	hub                   string
 	client                *sandboxer.Client
 	sink                  *statehub.Sink // nil without a State Hub
+	noDelivery            bool           // the command delivers by itself
 	stopDelivery          func()
 }
 
@@ -120,7 +121,8 @@ func (a *app) open(ctx context.Context) (*sandboxer.Client, error) {
 
 // startDelivery lets events go to the hub while the command works.
 func (a *app) startDelivery() {
-	if a.sink == nil {
+	a.stopDelivery = func() {}
+	if a.sink == nil || a.noDelivery {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -67,9 +67,10 @@ func (a *app) deliverCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "deliver", Short: "Offer undelivered events to the State Hub", Args: cobra.NoArgs,
 		Long: "Offer undelivered events to the State Hub, those of killed commands too, and say how\n" +
-			"many it took. Every command that changes something does so by itself before it ends;\nthis one is for a timer, or with --follow for a service.",
+			"many it took. Other commands do so while they run and for a moment at their end; this\none is for a timer, or with --follow for a service.",
 		Example: "  sandbox deliver --hub http://127.0.0.1:8070\n  sandbox deliver --follow",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.noDelivery = true
 			c, err := a.open(cmd.Context())
 			if err != nil {
 				return err
@@ -109,6 +110,7 @@ func (a *app) redeliverCommand() *cobra.Command {
 			"them, since order counts, every later event of their sandboxes. Prints the number of\ndead letters.",
 		Example: "  sandbox redeliver\n  sandbox redeliver k3jx",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			a.noDelivery = true
 			c, id, err := a.oneOrAll(cmd.Context(), args)
 			if err != nil {
 				return err

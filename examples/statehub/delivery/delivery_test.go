@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,33 +113,62 @@ func deliverAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() { _ = c.KeepDelivering(ctx) }()
-	for {
-		list, err := c.Undelivered(ctx, "")
-		if err != nil || len(list) == 0 {
-			return err
+	delivering, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = c.KeepDelivering(delivering) }()
+	for err == nil {
+		var list []sandboxer.Undelivered
+		if list, err = c.Undelivered(ctx, ""); len(list) == 0 {
+			break
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+	cancel()
+	<-ended
+	return errors.Join(err, c.Close())
 }
 
-func start(t *testing.T, role, store, address string) *exec.Cmd {
+// A worker is a process of a test.
+type worker struct {
+	*exec.Cmd
+	ended chan struct{}
+	err   error // of its end
+}
+
+func start(t *testing.T, role, store, address string) *worker {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), roleVariable+"="+role, storeVariable+"="+store, hubVariable+"="+address)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
+	w := &worker{Cmd: exec.Command(os.Args[0]), ended: make(chan struct{})}
+	w.Env = append(os.Environ(), roleVariable+"="+role, storeVariable+"="+store, hubVariable+"="+address)
+	w.Stderr = os.Stderr
+	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	return cmd
+	go func() { defer close(w.ended); w.err = w.Wait() }()
+	t.Cleanup(w.kill)
+	return w
 }
 
-func kill(cmd *exec.Cmd) {
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
+func (w *worker) kill() {
+	_ = w.Process.Kill()
+	<-w.ended
+}
+
+func (w *worker) over() bool {
+	select {
+	case <-w.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// end waits for a worker that ends by itself.
+func (w *worker) end(t *testing.T) {
+	t.Helper()
+	<-w.ended
+	if w.err != nil {
+		t.Error(w.err)
+	}
 }
 
 // A witness notes the ids of the events that a hub took, in the order in which
@@ -246,14 +276,15 @@ func count(t *testing.T, c *sandboxer.Client) int {
 func TestNothingIsLostWhileTheHubIsDown(t *testing.T) {
 	const sandboxes = 50
 	store := filepath.Join(t.TempDir(), "records.db")
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil { // nobody listens there
-		t.Fatal(err)
-	}
+	h, w := newHub(t)
+	var up atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if !up.Load() {
+			panic(http.ErrAbortHandler) // the connection breaks
+		}
+		w.ServeHTTP(rw, r)
+	}))
+	defer server.Close()
 	c, err := open(t.Context(), store, "")
 	if err != nil {
 		t.Fatal(err)
@@ -261,13 +292,13 @@ func TestNothingIsLostWhileTheHubIsDown(t *testing.T) {
 	defer c.Close()
 	const kills = 10
 	for n := range kills { // each time with about five sandboxes more
-		worker := start(t, "live", store, "http://"+address)
+		worker := start(t, "live", store, server.URL)
 		for enough := (n + 1) * sandboxes / kills; count(t, c) < enough; time.Sleep(time.Millisecond) {
-			if worker.ProcessState != nil {
-				t.Fatal("a process ended by itself")
+			if worker.over() {
+				t.Fatalf("a process ended by itself: %v", worker.err)
 			}
 		}
-		kill(worker)
+		worker.kill()
 	}
 	if _, err := c.Reconcile(t.Context(), sandboxer.ReconcileOptions{}); err != nil { // what the dead began is finished
 		t.Fatal(err)
@@ -281,24 +312,16 @@ func TestNothingIsLostWhileTheHubIsDown(t *testing.T) {
 		t.Fatalf("%d of %d events wait, %v", len(waiting), len(events), err)
 	}
 
-	if listener, err = net.Listen("tcp", address); err != nil {
-		t.Fatal(err)
-	}
-	h, w := newHub(t)
-	server := &http.Server{Handler: w}
-	go func() { _ = server.Serve(listener) }()
-	defer server.Close()
-	first := start(t, "deliver", store, "http://"+address)
+	up.Store(true)
+	first := start(t, "deliver", store, server.URL)
 	for deadline := time.Now().Add(30 * time.Second); holds(t, h) == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nothing is delivered")
 		}
 	}
-	kill(first) // in the middle; what it claimed is free again after half a minute
-	for _, next := range []*exec.Cmd{start(t, "deliver", store, "http://"+address), start(t, "deliver", store, "http://"+address)} {
-		if err := next.Wait(); err != nil {
-			t.Error(err)
-		}
+	first.kill() // in the middle; what it claimed is free again after half a minute
+	for _, next := range []*worker{start(t, "deliver", store, server.URL), start(t, "deliver", store, server.URL)} {
+		next.end(t)
 	}
 	duplicates := w.assertTook(t, events)
 	if n := holds(t, h); n != len(events) {
@@ -327,13 +350,9 @@ func TestTwoProcessesDeliver(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(one.Wait(), two.Wait()); err != nil {
-		t.Fatal(err)
-	}
-	last := start(t, "deliver", store, server.URL) // both may have found nothing to do for a moment
-	if err := last.Wait(); err != nil {
-		t.Fatal(err)
-	}
+	one.end(t)
+	two.end(t)
+	start(t, "deliver", store, server.URL).end(t) // both may have found nothing to do for a moment
 	events, err := c.Events(t.Context(), "", 0)
 	if err != nil {
 		t.Fatal(err)

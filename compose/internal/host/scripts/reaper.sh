@@ -100,7 +100,8 @@ steps_wait() {
 
 nap() {
 	next=30
-	[ -z "$(due_steps)" ] || next=5
+	# what somebody stands on for longer can wait longer
+	[ -z "$(find "$root"/cache/steps -type f -mmin -5 2>/dev/null)" ] || [ -z "$(due_steps)" ] || next=5
 	now=$(epoch)
 	for lease in "$root"/sb/*/lease; do
 		read -r until 2>/dev/null <"$lease" || continue

@@ -28,7 +28,7 @@ note_steps() {
 	{
 		printf '%s\n' "$reported" | sed -n "s/^image \(.*\)/\1 $since/p"
 		[ "$stage" != build ] || unreported || :
-	} >"$root/cache/steps/.$note" && rm -f "$root/cache/steps/$note".* && mv "$root/cache/steps/.$note" "$root/cache/steps/$note.$(epoch)"
+	} >"$root/cache/steps/.$note" && mv "$root/cache/steps/.$note" "$root/cache/steps/$note.$(epoch)"
 }
 
 # unnamed lists "time id" of all images without a name.
@@ -42,7 +42,7 @@ unnamed() {
 instructions() {
 	echo 'word com.docker.compose.image.builder=classic'
 	while read -r file; do
-		[ ! -f "$file" ] || cat -- "$file"
+		[ ! -f "$file" ] || { cat -- "$file" && echo; }
 	done <"$dir/dockerfiles" | awk '
 		/^[ \t]*#/ { next }
 		toupper($1) == "FROM" { for (i = 2; i <= NF; i++) if ($i !~ /^--/) { print "base", $i; break } }
@@ -105,7 +105,8 @@ sweep_steps() {
 	cd /
 }
 
-# remove_steps NOTE... goes on as long as images are in each other's way.
+# remove_steps NOTE... goes on as long as images are in each other's way. What
+# somebody stands on stays noted.
 remove_steps() {
 	for try in 1 2 3; do
 		list=$(unnamed) || return
@@ -117,6 +118,16 @@ remove_steps() {
 		if [ -z "$unused" ] || docker rmi $unused; then
 			rm -f "$@"
 			return
+		fi
+	done
+	list=$(unnamed) || return
+	unused=$(printf '%s\n' "$list" | sed 's/^[^ ]* \(.\{12\}\).*/\1/')
+	for note; do
+		left=$(printf '%s\n' "$unused" | awk 'listing { if ($1 in there) print; next } { there[$1] = 1 }' - listing=1 "$note")
+		if [ -z "$left" ]; then
+			rm -f "$note"
+		elif [ "$left" != "$(cat "$note")" ]; then # its age is that of the last change
+			printf '%s\n' "$left" >"$note"
 		fi
 	done
 }

@@ -501,7 +501,7 @@ func TestAPauseIsNotCutShort(t *testing.T) {
 				return &sandboxer.DeliveryError{Err: errors.New("429"), RetryAfter: time.Hour}
 			}
 			time.Sleep(time.Second)
-			return errDown
+			return &sandboxer.DeliveryError{Err: errDown, RetryAfter: time.Second}
 		})
 		c := w.client(process{sink: sink})
 		deliver(t, c, 0)

@@ -120,8 +120,8 @@ func TestMeterOf(t *testing.T) {
 		{"a clock that was set back counts as nothing", up().then(-100, active, reached).events, after(5), sandboxer.Meter{
 			Seconds: seconds{requested: 5, active: 90}, Held: 90, CPUSeconds: 4 * 90, MemorySeconds: 2 << 30 * 90, Costs: euro(90_000),
 		}},
-		{"money is rounded once", newHistory("one").then(0, requested).then(1, provisioning, on("a", "EUR", 1)).then(900, ready).then(900, active).events, after(3601), sandboxer.Meter{
-			Generations: 1, Seconds: seconds{requested: 1, provisioning: 900, ready: 900, active: 1800}, Held: 3600, Costs: euro(1),
+		{"money is rounded once", newHistory("one").then(0, requested).then(1, provisioning, on("a", "EUR", 1)).then(900, ready).then(900, active).events, after(5401), sandboxer.Meter{
+			Generations: 1, Seconds: seconds{requested: 1, provisioning: 900, ready: 900, active: 3600}, Held: 5400, Costs: euro(2),
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

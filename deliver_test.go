@@ -497,6 +497,7 @@ func TestAPauseIsNotCutShort(t *testing.T) {
 		var answered atomic.Int32
 		sink := sandboxer.EventSinkFunc(func(_ context.Context, e sandboxer.Event) error {
 			answered.Add(1)
+			time.Sleep(time.Second) // both are under way
 			if e.SandboxID == first {
 				return &sandboxer.DeliveryError{Err: errors.New("429"), RetryAfter: time.Hour}
 			}

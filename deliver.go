@@ -44,8 +44,9 @@ const (
 
 // KeepDelivering delivers events until ctx ends: those that this client
 // records at once, those of other processes and those that are due again
-// within about a second. Run it on a goroutine of yours, beside the operations; no operation
-// waits for it. It returns nil when ctx ends.
+// within about a second. Run it on a goroutine of yours, beside the
+// operations; no operation waits for it. It returns nil when ctx ends; wait
+// for that before you close the client.
 func (c *Client) KeepDelivering(ctx context.Context) error {
 	tick := time.NewTicker(deliveryPoll)
 	defer tick.Stop()

@@ -38,7 +38,10 @@ type stagesKey struct{}
 // comes is cleaning up.
 func stageFailed(ctx context.Context, cause error) {
 	if s, ok := ctx.Value(stagesKey{}).(*stages); ok {
-		s.finish(cause)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.failed = true
+		s.close(cause)
 	}
 }
 
@@ -65,7 +68,7 @@ type stages struct {
 	mu     sync.Mutex
 	name   string
 	end    func(error, ...slog.Attr)
-	failed bool // a stage is marked
+	failed bool // a stage is marked as the one that failed
 }
 
 func (s *stages) report(p Progress) {
@@ -81,22 +84,20 @@ func (s *stages) report(p Progress) {
 	}
 }
 
-// finish ends the stage that is under way, which is the one that failed if the
-// operation did.
+// finish ends the last stage, which is the one that failed if the operation
+// did and none is marked yet.
 func (s *stages) finish(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed {
-		err = nil // it was an earlier one
+		err = nil
 	}
-	s.failed = s.failed || err != nil
 	s.close(err)
-	s.name = ""
 }
 
 func (s *stages) close(err error) {
 	if s.end != nil {
 		s.end(err)
-		s.end = nil
+		s.end, s.name = nil, ""
 	}
 }

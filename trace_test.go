@@ -108,6 +108,31 @@ func TestTheStageThatFailedIsMarked(t *testing.T) {
 	}
 }
 
+// With a fallback, the stage that failed on each host is marked.
+func TestEveryHostsFailureIsMarked(t *testing.T) {
+	w := newWorld(t, sandboxer.Host{Name: "one"}, sandboxer.Host{Name: "two"})
+	var l traceLog
+	fault := func(ctx context.Context, step extensiontest.Step) error {
+		if step.Op == "provision" {
+			sandboxer.ReportProgress(ctx, sandboxer.Progress{Stage: "reserve"})
+			return sandboxer.ErrUnavailable
+		}
+		return nil
+	}
+	if _, err := w.client(process{tracer: l.tracer, fault: fault}).Create(t.Context(), basicRequest()); !errors.Is(err, sandboxer.ErrUnavailable) {
+		t.Fatalf("create gave %v", err)
+	}
+	marked := 0
+	for _, line := range l.ended {
+		if line == "create > stage reserve failed: unavailable" {
+			marked++
+		}
+	}
+	if marked != 2 {
+		t.Errorf("%d stages are marked, want one for each host: %q", marked, l.ended)
+	}
+}
+
 // An operation inside another has its own stages, and the caller hears of each once.
 func TestStagesOfNestedOperations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -307,7 +308,7 @@ func (c *Client) provision(ctx context.Context, ext Extension, r *Record) error 
 	if err != nil {
 		return err
 	}
-	ready, err := c.waitBounded(ctx, ext, handle, s.Profile.Bounds.Ready)
+	ready, err := c.waitBounded(ctx, ext, handle, s.Profile.Bounds.Ready, s.Profile.Require)
 	if err != nil {
 		return err
 	}
@@ -332,10 +333,33 @@ func (c *Client) provisionBounded(ctx context.Context, ext Extension, req Provis
 	return ext.Provision(ctx, req)
 }
 
-func (c *Client) waitBounded(ctx context.Context, ext Extension, h Handle, bound Duration) (Readiness, error) {
+// waitBounded waits until the sandbox is ready and holds what the profile requires.
+func (c *Client) waitBounded(ctx context.Context, ext Extension, h Handle, bound Duration, required []string) (Readiness, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, bound.Std(), &boundError{"ready", bound})
 	defer cancel()
-	return ext.WaitReady(ctx, h)
+	ready, err := ext.WaitReady(ctx, h)
+	if err == nil {
+		err = requirements(required, ready.Controls)
+	}
+	return ready, err
+}
+
+// requirements finds the controls that must be enforced and are not.
+func requirements(required []string, controls []Control) error {
+	var missing []Control
+	for _, name := range required {
+		i := slices.IndexFunc(controls, func(c Control) bool { return c.Name == name })
+		switch {
+		case i < 0:
+			missing = append(missing, Control{Name: name, Level: Unsupported, Detail: "the extension does not report it"})
+		case controls[i].Level != Enforced:
+			missing = append(missing, controls[i])
+		}
+	}
+	if len(missing) > 0 {
+		return &RequirementError{Missing: missing}
+	}
+	return nil
 }
 
 // A boundError says which bound of the profile ran out.

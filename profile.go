@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/sand-boxer/sandboxer/internal/allowlist"
 )
 
 // A Profile says how a kind of sandbox is established: on which extension,
@@ -30,7 +32,8 @@ type Profile struct {
 	Resources   Resources         `json:"resources,omitzero"`
 	Setup       Setup             `json:"setup,omitzero"`
 	Placement   Placement         `json:"placement,omitzero"`
-	Expose      []Expose          `json:"expose,omitempty"` // what must be reachable for the sandbox to count as ready
+	Expose      []Expose          `json:"expose,omitempty"`  // what must be reachable for the sandbox to count as ready
+	Require     []string          `json:"require,omitempty"` // controls that must be enforced, such as "network.host": create fails where one is not
 	CostClass   string            `json:"cost_class,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"` // copied to every sandbox of the profile
 	Config      json.RawMessage   `json:"config,omitempty"` // the extension's own part, decoded strictly by it
@@ -50,7 +53,7 @@ const (
 // refused at create.
 type Network struct {
 	Egress     Egress   `json:"egress,omitempty"`      // deny unless set
-	Allow      []string `json:"allow,omitempty"`       // with allowlist: "name:port", "10.0.0.0/8:443"
+	Allow      []string `json:"allow,omitempty"`       // with allowlist: "example.com" (ports 80 and 443), "*.example.com:443", "10.0.0.0/8:5432"
 	HostAccess bool     `json:"host_access,omitempty"` // may reach services of the host itself
 	DNS        []string `json:"dns,omitempty"`         // resolvers for egress allow; empty is the engine's
 }
@@ -153,6 +156,8 @@ func setDefault[T comparable](v *T, d T) {
 	}
 }
 
+var controlName = regexp.MustCompile(`^[a-z_]+(\.[a-z_]+)*$`)
+
 var profileID = regexp.MustCompile(`^profile\.[a-z0-9][a-z0-9.-]{0,62}$`)
 
 // Validate reports every problem at once, each a [*FieldError].
@@ -169,6 +174,16 @@ func (p Profile) Validate() error {
 	oneOf(bad, "network.egress", p.Network.Egress, "", EgressDeny, EgressAllowlist, EgressAllow)
 	if len(p.Network.Allow) > 0 && p.Network.Egress != EgressAllowlist {
 		bad("network.allow", "has entries but network.egress is not allowlist")
+	}
+	for i, text := range p.Network.Allow {
+		if _, err := allowlist.Parse(text); err != nil {
+			bad(fmt.Sprintf("network.allow[%d]", i), "%v", err)
+		}
+	}
+	for i, name := range p.Require {
+		if !controlName.MatchString(name) {
+			bad(fmt.Sprintf("require[%d]", i), "%q is not the name of a control: it reads like network.egress", name)
+		}
 	}
 	oneOf(bad, "workspace.mode", p.Workspace.Mode, "", WorkspaceUpload)
 	oneOf(bad, "scope", p.Scope, "", ScopeRun, ScopeSession, ScopeProject)

@@ -246,7 +246,7 @@ func TestLoadProfiles(t *testing.T) {
 		"1.yaml": file("profile.same"), "2.yaml": file("profile.same"), "3.yaml": {Data: []byte("id: profile.x\ncolour: red\n")}, "4.yaml": file("profile.good"), "5.yaml": {},
 	})
 	want := `2.yaml: id: profile.same is already defined in 1.yaml
-3.yaml:2: colour: unknown key: known here are bounds, config, cost_class, description, expose, extension, id, inputs, isolation, labels, max_ttl, network, placement, resources, scope, setup, ttl, workspace
+3.yaml:2: colour: unknown key: known here are bounds, config, cost_class, description, expose, extension, id, inputs, isolation, labels, max_ttl, network, placement, require, resources, scope, setup, ttl, workspace
 5.yaml: is empty`
 	if text(err) != want {
 		t.Errorf("\n got %v\nwant %s", err, want)

@@ -228,7 +228,7 @@ func (rec *reconciler) adopt(ctx context.Context, ext Extension, f Found) {
 		Route:     Route{Policy: PolicyExplicit, Chosen: f.Handle.Host, Reason: "found there"},
 		CreatedAt: f.CreatedAt, StateSince: now, ExpiresAt: f.ExpiresAt, MaxExpiresAt: f.ExpiresAt,
 	}}
-	ready, err := rec.waitBounded(ctx, ext, f.Handle, adoptBound)
+	ready, err := rec.waitBounded(ctx, ext, f.Handle, adoptBound, profile.Require)
 	if err != nil {
 		failure := failureOf(err)
 		r.Sandbox.State, r.Sandbox.Failure = StateFailed, failure

@@ -29,6 +29,10 @@ type ProfileConfig struct {
 	Profiles      []string `json:"profiles,omitempty"`       // compose profiles to activate
 	Allow         []string `json:"allow,omitempty"`          // admission rules the profile loosens; never the always-deny ones
 	MaxContainers int      `json:"max_containers,omitempty"` // 25 if zero
+
+	// BuildEgress says whether builds may use the network: "allow", also if
+	// empty, or "deny". The allowlist of running containers does not hold for them.
+	BuildEgress sandboxer.Egress `json:"build_egress,omitempty"`
 }
 
 // A draft is a workspace that was taken and judged: what is uploaded and run
@@ -58,6 +62,9 @@ func (x *Extension) draft(ctx context.Context, req sandboxer.ProvisionRequest) (
 	if err := req.Profile.DecodeConfig(&cfg); err != nil {
 		return nil, err
 	}
+	if e := cfg.BuildEgress; e != "" && e != sandboxer.EgressAllow && e != sandboxer.EgressDeny {
+		return nil, &sandboxer.FieldError{Field: "config.build_egress", Reason: fmt.Sprintf("%q is neither allow nor deny", e)}
+	}
 	if err := supported(req.Profile); err != nil {
 		return nil, err
 	}
@@ -84,10 +91,8 @@ func supported(p sandboxer.Profile) error {
 	switch {
 	case p.Isolation != sandboxer.IsolationContainer:
 		return refuse("isolation", "%s", p.Isolation)
-	case p.Network.Egress != sandboxer.EgressDeny && p.Network.Egress != sandboxer.EgressAllow:
-		return refuse("network.egress", "%s", p.Network.Egress)
-	case p.Network.HostAccess && p.Network.Egress == sandboxer.EgressDeny:
-		return refuse("network.host_access", "with egress deny")
+	case p.Network.HostAccess && p.Network.Egress != sandboxer.EgressAllow:
+		return refuse("network.host_access", "with egress %s", p.Network.Egress)
 	case len(p.Network.DNS) > 0:
 		return refuse("network.dns", "with resolvers of its own")
 	case len(p.Setup.SecretRefs) > 0:
@@ -161,7 +166,7 @@ const (
 
 func policy(p sandboxer.Profile, cfg ProfileConfig) admission.Policy {
 	policy := admission.Policy{
-		Egress: p.Network.Egress, HostAccess: p.Network.HostAccess,
+		Egress: p.Network.Egress, Destinations: p.Network.Allow, HostAccess: p.Network.HostAccess, OfflineBuilds: cfg.BuildEgress == sandboxer.EgressDeny,
 		CPUs: p.Resources.CPUs, Memory: int64(p.Resources.Memory), PIDs: p.Resources.PIDs,
 		MaxContainers: cfg.MaxContainers, Allow: cfg.Allow,
 	}

@@ -17,17 +17,22 @@ import (
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose/internal/admission"
 	"github.com/sand-boxer/sandboxer/compose/internal/host"
+	"github.com/sand-boxer/sandboxer/compose/internal/proxy"
 )
 
 // memory is what the extension remembers of a sandbox: in the handle, and on
 // the host as plan.json for whoever has only the id.
 type memory struct {
-	Schema   int                     `json:"schema"`
-	Services []serviceMemory         `json:"services"`
-	Networks map[string]netip.Prefix `json:"networks"`
-	Egress   sandboxer.Egress        `json:"egress"`
-	Limits   sandboxer.Resources     `json:"limits"`
-	Expose   []sandboxer.Expose      `json:"expose,omitempty"`
+	Schema     int                     `json:"schema"`
+	Services   []serviceMemory         `json:"services"`
+	Networks   map[string]netip.Prefix `json:"networks"`
+	Egress     sandboxer.Egress        `json:"egress"`
+	Allow      []string                `json:"allow,omitempty"` // with egress allowlist
+	HostAccess bool                    `json:"host_access,omitempty"`
+	Proxied    bool                    `json:"proxied,omitempty"`
+	Builds     sandboxer.Egress        `json:"builds,omitempty"` // of builds, if there are any
+	Limits     sandboxer.Resources     `json:"limits"`
+	Expose     []sandboxer.Expose      `json:"expose,omitempty"`
 }
 
 type serviceMemory struct {
@@ -208,7 +213,10 @@ func (p *provisioning) networks(ctx context.Context, r *host.Reserved) (map[stri
 }
 
 func (p *provisioning) memory(networks map[string]netip.Prefix) *memory {
-	mem := &memory{Schema: 1, Networks: networks, Egress: p.req.Profile.Network.Egress, Limits: p.req.Profile.Resources, Expose: p.req.Profile.Expose}
+	mem := &memory{Schema: 1, Networks: networks, Egress: p.req.Profile.Network.Egress, Allow: p.req.Profile.Network.Allow, HostAccess: p.req.Profile.Network.HostAccess, Proxied: p.draft.plan.Proxied(), Limits: p.req.Profile.Resources, Expose: p.req.Profile.Expose}
+	if p.draft.plan.Build {
+		mem.Builds = p.draft.plan.BuildEgress()
+	}
 	for _, s := range p.draft.plan.Services {
 		mem.Services = append(mem.Services, serviceMemory{Name: s.Name, Replicas: s.Replicas, OneShot: s.OneShot, Restarts: s.RestartsAlways, HasHealth: s.HasHealthcheck, Ports: ports(s.Ports)})
 	}
@@ -234,7 +242,8 @@ func (p *provisioning) job(ctx context.Context, r *host.Reserved, mem *memory) (
 	plan := p.draft.plan
 	place := admission.Placement{
 		Project: project(p.req.SandboxID), Workdir: r.Dir() + "/src", PinDir: r.Dir() + "/pins",
-		Labels: p.labels(r), ImageLabels: map[string]string{host.LabelID: p.req.SandboxID}, Subnets: mem.Networks, CPUs: float64(about.CPUs),
+		OutsideLabels: p.outsideLabels(r),
+		BridgeNames:   bridgeNames(p.req.SandboxID, p.req.Profile.Network, mem.Networks), Labels: p.labels(r), ImageLabels: map[string]string{host.LabelID: p.req.SandboxID}, Subnets: mem.Networks, CPUs: float64(about.CPUs),
 	}
 	canonical, err := plan.Render(place)
 	if err != nil {
@@ -253,6 +262,13 @@ func (p *provisioning) job(ctx context.Context, r *host.Reserved, mem *memory) (
 		if !s.Built {
 			job.Images = append(job.Images, [2]string{s.Name, s.Image})
 		}
+	}
+	if plan.Proxied() {
+		image, err := proxy.Image(about.Arch)
+		if err != nil {
+			return host.Job{}, err
+		}
+		job.Import, job.ImportAs = image, admission.ProxyImage(p.req.SandboxID)
 	}
 	for _, pin := range plan.Pins {
 		job.Files = append(job.Files, host.File{Path: "pins/" + pin.Name, Mode: int64(pin.Mode), Data: pin.Data, Dir: pin.Dir, Copy: pin.Source})
@@ -273,6 +289,12 @@ func (p *provisioning) labels(r *host.Reserved) map[string]string {
 	if c.Run != "" {
 		labels["dev.sandboxer.run"] = c.Run
 	}
+	return labels
+}
+
+func (p *provisioning) outsideLabels(r *host.Reserved) map[string]string {
+	labels := p.labels(r)
+	labels[host.LabelOutside] = "1"
 	return labels
 }
 

@@ -45,14 +45,28 @@ func (x *Extension) WaitReady(ctx context.Context, h sandboxer.Handle) (_ sandbo
 		return sandboxer.Readiness{}, err
 	}
 	w := &watch{machine: m, id: h.SandboxID, memory: mem}
+	looking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	seen := make(chan error, 1)
+	var p *posture
+	go func() {
+		var err error
+		p, err = w.lookOut(looking)
+		seen <- err
+	}()
 	services, err := w.untilReady(ctx)
 	if err != nil {
+		cancel()
+		<-seen
+		return sandboxer.Readiness{}, err
+	}
+	if err := <-seen; err != nil {
 		return sandboxer.Readiness{}, err
 	}
 	if err := w.untilExposed(ctx); err != nil {
 		return sandboxer.Readiness{}, err
 	}
-	controls, err := w.controls(ctx)
+	controls, err := w.controls(ctx, p)
 	if err != nil {
 		return sandboxer.Readiness{}, err
 	}
@@ -196,7 +210,7 @@ func (w *watch) containers(ctx context.Context) (map[string][]engine.ContainerDe
 	slices.SortFunc(list, func(a, b engine.Container) int { return strings.Compare(a.Name, b.Name) })
 	out := map[string][]engine.ContainerDetails{}
 	for _, c := range list {
-		service := c.Labels["com.docker.compose.service"]
+		service := c.Labels[composeService]
 		if service == "" || c.Labels["com.docker.compose.oneoff"] == "True" {
 			continue
 		}
@@ -211,6 +225,9 @@ func (w *watch) containers(ctx context.Context) (map[string][]engine.ContainerDe
 	}
 	return out, nil
 }
+
+// composeService is the label by which compose says what a container is of.
+const composeService = "com.docker.compose.service"
 
 type verdict int
 
@@ -311,11 +328,7 @@ func (w *watch) untilExposed(ctx context.Context) error {
 }
 
 // controls checks what the engine really made of the profile's promises.
-func (w *watch) controls(ctx context.Context) ([]sandboxer.Control, error) {
-	egress, err := w.egress(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (w *watch) controls(ctx context.Context, p *posture) ([]sandboxer.Control, error) {
 	byService, err := w.containers(ctx)
 	if err != nil {
 		return nil, err
@@ -331,42 +344,17 @@ func (w *watch) controls(ctx context.Context) ([]sandboxer.Control, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []sandboxer.Control{
-		egress,
+	network, err := w.networkControls(ctx, p, byService)
+	if err != nil {
+		return nil, err
+	}
+	return append(network, []sandboxer.Control{
 		{Name: "network.published", Level: sandboxer.Enforced, Detail: "no port is published on the host"},
 		limit("resources.memory", facts, all, func(l engine.Limited) bool { return l.Memory > 0 }),
 		limit("resources.cpus", facts, all, func(l engine.Limited) bool { return l.CPUs > 0 }),
 		limit("resources.pids", facts, all, func(l engine.Limited) bool { return l.PIDs > 0 }),
 		{Name: "resources.disk", Level: sandboxer.Advisory, Detail: "free space was checked before creation; nothing limits it afterwards"},
-	}, nil
-}
-
-// egress reads the networks back: one that is open though the profile denies
-// it is an error, not a lower level.
-func (w *watch) egress(ctx context.Context) (sandboxer.Control, error) {
-	control := sandboxer.Control{Name: "network.egress", Level: sandboxer.Enforced, Detail: "allowed by the profile"}
-	if w.memory.Egress == sandboxer.EgressAllow {
-		return control, nil
-	}
-	control.Detail = "every network is internal and without a host address; names outside do not resolve"
-	eng, err := w.machine.Engine(ctx)
-	if err != nil {
-		return control, err
-	}
-	networks, err := eng.Networks(ctx, host.LabelID+"="+w.id)
-	if err != nil {
-		return control, host.Classify(err)
-	}
-	for _, n := range networks {
-		details, err := eng.InspectNetwork(ctx, n.ID)
-		if err != nil {
-			return control, host.Classify(err)
-		}
-		if !details.Internal || details.Options["com.docker.network.bridge.inhibit_ipv4"] != "true" {
-			return control, fmt.Errorf("network %s is open though egress is denied: %w", n.Name, sandboxer.ErrUnsupported)
-		}
-	}
-	return control, nil
+	}...), nil
 }
 
 // limit says whether every container has a limit that the engine holds.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -75,15 +76,16 @@ type rig struct {
 	*sandboxer.Client
 	ext   *compose.Extension
 	store sandboxer.Store
+	more  []sandboxer.Profile // besides the embedded ones
 	host  compose.HostConfig
 	root  string
 }
 
 // localRig works on this machine, below a root directory of the test's own.
-func localRig(t testing.TB) *rig {
+func localRig(t testing.TB, more ...sandboxer.Profile) *rig {
 	t.Helper()
 	requireEngine(t)
-	return newRig(t, compose.HostConfig{Name: "here", Address: "local:", Root: filepath.Join(t.TempDir(), "host")})
+	return newRig(t, compose.HostConfig{Name: "here", Address: "local:", Root: filepath.Join(t.TempDir(), "host")}, more...)
 }
 
 // sshRig works through a real OpenSSH server on loopback.
@@ -101,9 +103,9 @@ func sshHost(t testing.TB, server *sshtest.Server, addr string) compose.HostConf
 	}
 }
 
-func newRig(t testing.TB, host compose.HostConfig) *rig {
+func newRig(t testing.TB, host compose.HostConfig, more ...sandboxer.Profile) *rig {
 	t.Helper()
-	r := &rig{host: host, root: host.Root, store: sandboxer.NewMemoryStore()}
+	r := &rig{host: host, root: host.Root, store: sandboxer.NewMemoryStore(), more: more}
 	r.Client, r.ext = r.another(t)
 	t.Cleanup(func() { r.assertRootEmpty(t) }) // after those of the sandboxes
 	return r
@@ -120,7 +122,7 @@ func (r *rig) another(t testing.TB) (*sandboxer.Client, *compose.Extension) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: append(known, quick(known[0])), Store: r.store})
+	client, err := sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: slices.Concat(known, []sandboxer.Profile{quick(known[0])}, r.more), Store: r.store})
 	if err != nil {
 		t.Fatal(err)
 	}

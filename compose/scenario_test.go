@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"os/exec"
 	"strings"
 	"sync"
@@ -88,54 +87,6 @@ func assertNothingPublished(t *testing.T) {
 			t.Errorf("published on the host: %s", line)
 		}
 	}
-}
-
-// TestEgressIsDenied looks from inside: nothing outside is reached, no name
-// outside resolves, and neither does the host answer; the neighbour service does.
-func TestEgressIsDenied(t *testing.T) {
-	r := localRig(t)
-	repo := repotest.New(t, map[string]string{"compose.yaml": `
-services:
-  web: {build: ., command: [serve, "8080", hello]}
-  neighbour: {build: ., command: [serve, "9090", hi]}
-`})
-	box := r.create(t, request(repo))
-	probe := func(targets ...string) []string {
-		query := url.Values{"target": targets}
-		return strings.Split(strings.TrimSpace(get(t, r.Client, box.ID, "web", 8080, "/probe?"+query.Encode())), "\n")
-	}
-	neighbour := probe("tcp:neighbour:9090")
-	for deadline := time.Now().Add(30 * time.Second); !strings.HasSuffix(neighbour[0], " open"); neighbour = probe("tcp:neighbour:9090") {
-		if time.Now().After(deadline) { // it has no health check, so it may begin to listen after it counts as ready
-			t.Fatalf("from inside: %s", neighbour[0])
-		}
-	}
-	for _, line := range probe("tcp:192.0.2.1:80", "tcp:1.1.1.1:53", "dns:example.com", "dns:host.docker.internal", "tcp:172.17.0.1:22", "tcp:"+gatewayOf(t, box.ID)+":22", "tcp:169.254.169.254:80") {
-		if !strings.Contains(line, " closed: ") {
-			t.Errorf("from inside: %s", line)
-		}
-	}
-	for _, c := range box.Controls {
-		if c.Name == "network.egress" && c.Level != sandboxer.Enforced {
-			t.Errorf("control %+v, want enforced", c)
-		}
-	}
-}
-
-func gatewayOf(t *testing.T, id string) string {
-	t.Helper()
-	out, err := exec.Command("docker", "network", "inspect", "sbx-"+id+"_default", "--format", "{{(index .IPAM.Config 0).Subnet}}").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	subnet, _, _ := strings.Cut(strings.TrimSpace(string(out)), "/")
-	return subnet[:strings.LastIndex(subnet, ".")+1] + fmt.Sprint(lastOctet(subnet)+1)
-}
-
-func lastOctet(ip string) int {
-	n := 0
-	_, _ = fmt.Sscan(ip[strings.LastIndex(ip, ".")+1:], &n)
-	return n
 }
 
 // TestHonestFilesBehaveAsWithPlainCompose checks what a program sees: its

@@ -65,7 +65,7 @@ func TestLoadLaysOwnProfilesOverTheReference(t *testing.T) {
 
 func TestLoadNamesEveryProblem(t *testing.T) {
 	all, err := profiles.Load(fstest.MapFS{"mine.yaml": {Data: []byte("id: profile.mine\ntimeout: 3m\n")}})
-	want := "profiles: mine.yaml:2: timeout: unknown key: known here are bounds, config, cost_class, description, expose, extension, id, inputs, isolation, labels, max_ttl, network, placement, resources, scope, setup, ttl, workspace"
+	want := "profiles: mine.yaml:2: timeout: unknown key: known here are bounds, config, cost_class, description, expose, extension, id, inputs, isolation, labels, max_ttl, network, placement, require, resources, scope, setup, ttl, workspace"
 	if all != nil || err == nil || err.Error() != want || !errors.Is(err, sandboxer.ErrInvalid) {
 		t.Errorf("got  %v, %v\nwant %s", all, err, want)
 	}

@@ -46,7 +46,9 @@ type Request struct {
 
 // A Policy is what a profile grants.
 type Policy struct {
-	Egress        sandboxer.Egress // deny or allow; anything but allow is deny
+	Egress        sandboxer.Egress // deny, allowlist or allow; anything else is deny
+	Destinations  []string         // with allowlist: what may be reached
+	OfflineBuilds bool             // builds have no network
 	HostAccess    bool             // containers may be given the host's address
 	CPUs          float64          // of every container, default and most; 0 is no bound
 	Memory        int64            // bytes, likewise

@@ -39,7 +39,12 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 	if b.Network != "" && b.Network != "none" && b.Network != "default" {
 		j.refuse("BUILD-NETWORK", at.at("network"), b.Network)
 	}
-	if j.Policy.denies() && b.Network != "none" {
+	switch {
+	case b.Network == "none":
+	case j.Policy.OfflineBuilds:
+		out.fixed.Network = "none"
+		j.rewrite("BUILD-EGRESS", at, "has no network while it builds, as the profile says (config.build_egress: deny)")
+	case j.Policy.denies():
 		j.rewrite("BUILD-EGRESS", at, "")
 	}
 	out.fixed.ExtraHosts = j.extraHosts(at.at("extra_hosts"), b.ExtraHosts)

@@ -105,6 +105,7 @@ type canonicalHook struct {
 
 type canonicalAttachment struct {
 	Aliases         []string `yaml:"aliases,omitempty"`
+	IPv4Address     string   `yaml:"ipv4_address,omitempty"`
 	Priority        int      `yaml:"priority,omitempty"`
 	GatewayPriority int      `yaml:"gw_priority,omitempty"`
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/distribution/reference"
+
+	"github.com/sand-boxer/sandboxer"
 )
 
 // The most of each that one sandbox may have, whatever the profile.
@@ -39,6 +41,11 @@ func (j *judge) plan() *Plan {
 		policy: j.Policy, id: j.ID, generation: j.Generation, services: map[string]*service{}, networks: map[string]*network{},
 		volumes: map[string]*canonicalVolume{}, secrets: map[string]location{}, configs: map[string]location{},
 	}
+	if j.Tree != nil {
+		j.reserved()
+	} else if j.Policy.Egress == sandboxer.EgressAllowlist {
+		withoutProxy(j.project)
+	}
 	j.totals()
 	if j.denied() && len(j.project.Services) > 10*j.Policy.MaxContainers {
 		return nil // one finding is enough
@@ -56,6 +63,7 @@ func (j *judge) plan() *Plan {
 	}
 	j.pinNested()
 	j.summarise()
+	j.leadOut()
 	return j.result
 }
 

@@ -1,5 +1,7 @@
 package admission
 
+import "github.com/sand-boxer/sandboxer"
+
 // A Plan is what will run, wherever that is. It is immutable.
 type Plan struct {
 	Services []Service // by name
@@ -14,6 +16,7 @@ type Plan struct {
 	id         string
 	generation int
 
+	proxied  []string // keys of the networks that the proxy stands on, sorted
 	services map[string]*service
 	networks map[string]*network
 	volumes  map[string]*canonicalVolume
@@ -59,6 +62,16 @@ type Pin struct {
 	Dir    bool   // an empty directory, mode 0755
 	Data   []byte // the content itself, with Mode
 	Mode   uint32
+}
+
+// BuildEgress says whether what is built may use the network meanwhile.
+func (p *Plan) BuildEgress() sandboxer.Egress {
+	for _, s := range p.services {
+		if s.build != nil && s.build.fixed.Network != "none" {
+			return sandboxer.EgressAllow
+		}
+	}
+	return sandboxer.EgressDeny
 }
 
 // DefaultImagePrefix is where images built for a sandbox are named.

@@ -14,15 +14,16 @@ import (
 
 // A Placement is where on a host a plan runs.
 type Placement struct {
-	Project     string                  // the compose project, which is "sbx-" and the sandbox's id
-	Workdir     string                  // absolute path of the tree on the host
-	PinDir      string                  // absolute path of the directory that holds Plan.Pins, outside Workdir
-	Labels      map[string]string       // for every container, network and volume
-	ImageLabels map[string]string       // for every built image; Labels if nil
-	ImagePrefix string                  // DefaultImagePrefix(id) if empty
-	Subnets     map[string]netip.Prefix // for every network of the plan, by key
-	BridgeNames map[string]string       // names of the host's interfaces, by key; optional
-	CPUs        float64                 // processors of the host: the engine refuses containers that ask for more; 0 is unknown
+	Project       string                  // the compose project, which is "sbx-" and the sandbox's id
+	Workdir       string                  // absolute path of the tree on the host
+	PinDir        string                  // absolute path of the directory that holds Plan.Pins, outside Workdir
+	Labels        map[string]string       // for every container, network and volume
+	OutsideLabels map[string]string       // for the proxy's network that leads outside
+	ImageLabels   map[string]string       // for every built image; Labels if nil
+	ImagePrefix   string                  // DefaultImagePrefix(id) if empty
+	Subnets       map[string]netip.Prefix // for every network of the plan, by key
+	BridgeNames   map[string]string       // names of the host's interfaces, by key; optional
+	CPUs          float64                 // processors of the host: the engine refuses containers that ask for more; 0 is unknown
 }
 
 const (
@@ -90,6 +91,7 @@ func (p *Plan) render(place Placement) ([]byte, error) {
 	for key, l := range p.configs {
 		out.Configs[key] = canonicalContent{File: l.on(place)}
 	}
+	p.addProxy(&out, place)
 	return encode(out)
 }
 
@@ -165,10 +167,19 @@ func (p *Plan) networkOn(place Placement, key string, n *network) canonicalNetwo
 		// Without an address of the host on the bridge there is no way to its services.
 		out.DriverOpts[optionInhibit] = "true"
 	}
-	if name := place.BridgeNames[key]; name != "" {
-		out.DriverOpts[optionBridgeName] = name
-	}
+	out.DriverOpts = p.bridge(out.DriverOpts, place, key)
 	return out
+}
+
+// bridge adds the name of the host's interface, if there is one.
+func (p *Plan) bridge(options map[string]string, place Placement, key string) map[string]string {
+	if name := place.BridgeNames[key]; name != "" {
+		if options == nil {
+			options = map[string]string{}
+		}
+		options[optionBridgeName] = name
+	}
+	return options
 }
 
 // verify reads a canonical file as the host's compose will, judges it with
@@ -184,6 +195,9 @@ func (p *Plan) verify(text []byte, place Placement) error {
 	l.reportFindings(project)
 	j := &judge{Request: req, report: r, paths: placedPaths{place.Workdir, place.PinDir}, project: project}
 	again := j.plan()
+	if again != nil {
+		again.proxied = p.proxied
+	}
 	if r.denied() {
 		v := r.violations[0]
 		return fmt.Errorf("%s %s [%s]", v.at, v.message, v.rule.ID)

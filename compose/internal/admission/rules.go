@@ -75,6 +75,8 @@ var rules = []Rule{
 	{ID: "SCALE", Class: Never, ByValue: true, Service: "scale deploy.replicas", Reason: "starts more containers than the profile allows", Hint: "lower scale or deploy.replicas, or raise max_containers in the profile"},
 	{ID: "LIMIT", Class: Never, Reason: "is more than one sandbox may have", Hint: "use fewer"},
 
+	{ID: "RESERVED", Class: Never, Reason: "is a name that the sandbox needs for itself", Hint: "choose another name"},
+
 	// What runs.
 	{ID: "IMAGE", Class: Never, ByValue: true, Service: "image", Reason: "is not an image this sandbox may run", Hint: "name a repository and a tag, such as postgres:16"},
 	{ID: "PULL", Class: Rewrite, Service: "pull_policy pull_refresh_after build.pull", Reason: "does not apply: images are pulled once, when the host does not have them"},
@@ -151,6 +153,7 @@ var rules = []Rule{
 	{ID: "NET-ALIAS", Class: Rewrite, Service: "networks.*.use_service_name_alias networks.*.gw_priority", Reason: "is dropped"},
 	{ID: "MAC-ADDRESS", Class: Rewrite, Service: "mac_address", Reason: "is dropped"},
 	{ID: "DNS", Class: Rewrite, Service: "dns dns_opt dns_search", Reason: "is dropped: names outside the sandbox do not resolve"},
+	{ID: "EGRESS-PROXY", Class: Rewrite, Reason: "reach what the profile lists through a proxy"},
 	{ID: "EXTRA-HOSTS", Class: Profile, ByValue: true, Service: "extra_hosts.** build.extra_hosts.**", Reason: "leads to the host", Hint: "name a literal address that is not the host's, or run the thing as a service"},
 	{ID: "EXTERNAL-LINKS", Class: Never, Service: "external_links", Reason: "links to a container outside the sandbox", Hint: "run what it links to as a service"},
 	{ID: "NET-EXTERNAL", Class: Never, Project: "networks.*.external.**", Reason: "is a network outside the sandbox", Hint: "remove external; the sandbox gets a network of its own"},

@@ -24,8 +24,9 @@ type ContainerSpec struct {
 	CapAdd      []string
 	SecurityOpt []string // "no-new-privileges"
 	Sysctls     map[string]string
-	Memory      int64 // bytes, swap included
-	Pids        int64 // threads at once
+	DNS         []string // resolvers for names that are no container's; the engine's if empty
+	Memory      int64    // bytes, swap included
+	Pids        int64    // threads at once
 	LogDriver   string
 }
 
@@ -65,6 +66,7 @@ func (s ContainerSpec) body() any {
 		"CapAdd":         s.CapAdd,
 		"SecurityOpt":    s.SecurityOpt,
 		"Sysctls":        s.Sysctls,
+		"Dns":            s.DNS,
 		"RestartPolicy":  m{"Name": "no"},
 		"LogConfig":      m{"Type": s.LogDriver},
 	}

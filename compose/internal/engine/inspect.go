@@ -23,6 +23,7 @@ type ContainerDetails struct {
 	RestartPolicy RestartPolicy
 	NetworkMode   string              // "none", "host", "container:<id>" or a network's name or id
 	Networks      map[string]Endpoint // by the network's name
+	DNS           []string            // resolvers it was given for names that are no container's
 	Ports         []Port              // published ones, of a running container
 	Limits        Limited
 }
@@ -101,6 +102,7 @@ type inspection struct {
 	RestartCount int
 	HostConfig   struct {
 		NetworkMode   string
+		DNS           []string `json:"Dns"`
 		RestartPolicy RestartPolicy
 		Memory        int64
 		NanoCPUs      int64 `json:"NanoCpus"`
@@ -116,7 +118,7 @@ func (i inspection) details() ContainerDetails {
 	d := ContainerDetails{
 		ID: i.ID, Name: strings.TrimPrefix(i.Name, "/"), Image: i.Config.Image, ImageID: i.Image, Created: i.Created,
 		Labels: i.Config.Labels, TTY: i.Config.Tty, State: i.State.State, RestartCount: i.RestartCount,
-		RestartPolicy: i.HostConfig.RestartPolicy, NetworkMode: i.HostConfig.NetworkMode,
+		RestartPolicy: i.HostConfig.RestartPolicy, NetworkMode: i.HostConfig.NetworkMode, DNS: i.HostConfig.DNS,
 		Networks: endpoints(i.NetworkSettings.Networks),
 	}
 	d.Limits = Limited{Memory: i.HostConfig.Memory, CPUs: float64(i.HostConfig.NanoCPUs) / 1e9}

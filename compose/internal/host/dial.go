@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose/internal/engine"
@@ -45,6 +46,41 @@ func (m *Machine) Dial(ctx context.Context, id, service string, port uint16) (ne
 		}
 		return conn, nil
 	}
+}
+
+// ProbeFrom asks from within the sandbox, on all of its networks, for TCP
+// connections to the targets, each for at most the bound. ErrNotFound: it has
+// no network.
+func (m *Machine) ProbeFrom(ctx context.Context, id string, bound time.Duration, targets []netip.AddrPort) (map[netip.AddrPort]relay.Outcome, error) {
+	eng, container, err := m.relay(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	outcomes, err := relay.Probe(ctx, eng, container, bound, targets)
+	return outcomes, Classify(err)
+}
+
+// DialAddress connects to an address on one of the sandbox's networks.
+func (m *Machine) DialAddress(ctx context.Context, id string, target netip.AddrPort) (net.Conn, error) {
+	eng, container, err := m.relay(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := relay.Dial(ctx, eng, container, target)
+	return conn, Classify(err)
+}
+
+func (m *Machine) relay(ctx context.Context, id string) (*engine.Client, string, error) {
+	eng, err := m.Engine(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	containers, err := eng.Containers(ctx, LabelID+"="+id)
+	if err != nil {
+		return nil, "", Classify(err)
+	}
+	container, err := m.ensureRelay(ctx, eng, id, containers)
+	return eng, container, err
 }
 
 // serviceAddress finds where a service is now: the first running container in
@@ -117,7 +153,12 @@ func (m *Machine) ensureRelay(ctx context.Context, eng *engine.Client, id string
 		return "", err
 	}
 	for _, n := range networks {
-		spec.Networks = append(spec.Networks, n.ID)
+		if n.Labels[LabelOutside] == "" {
+			spec.Networks = append(spec.Networks, n.ID)
+		}
+	}
+	if len(spec.Networks) == 0 {
+		return "", fmt.Errorf("a network of %s: %w", id, sandboxer.ErrNotFound)
 	}
 	container, err := relay.Ensure(ctx, eng, spec)
 	return container, Classify(err)

@@ -19,6 +19,9 @@ import (
 const (
 	LabelID   = "dev.sandboxer.id"
 	LabelRoot = "dev.sandboxer.root"
+
+	// LabelOutside stands on the network that only the proxy is on.
+	LabelOutside = "dev.sandboxer.outside"
 )
 
 // looks bounds how often a teardown is done again because the engine still

@@ -180,6 +180,7 @@ const (
 	exitJobFailed  = 77
 	exitEngine     = 78
 	exitTree       = 81
+	exitFirewall   = 82
 )
 
 // An ExitError is a script's own refusal.

@@ -25,6 +25,11 @@ type Job struct {
 	Mkdirs   []string    // directories of the workspace that binds need, relative to it
 	Images   [][2]string // service and image of those that are pulled if absent
 
+	// Import is a tar archive of a root file system that becomes the image
+	// ImportAs before anything starts, labelled as the sandbox's; nil: none.
+	Import   []byte
+	ImportAs string
+
 	// Dockerfiles are the absolute paths of what is built: a build that was
 	// killed leaves images that only its instructions tell from others.
 	Dockerfiles []string
@@ -86,6 +91,9 @@ func control(r *Reserved, j Job) ([]byte, error) {
 		File{Path: "jobs/up/run", Mode: 0o600, Data: []byte(jobText(r, j))},
 		File{Path: "complete", Mode: 0o600},
 	)
+	if j.Import != nil {
+		files = slices.Insert(files, 0, File{Path: "import.tar", Mode: 0o600, Data: j.Import})
+	}
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, f := range files {
@@ -124,7 +132,8 @@ func jobText(r *Reserved, j Job) string {
 		build = "1"
 	}
 	bound := max(1, int(j.Bound.Seconds()))
-	return fmt.Sprintf("id=%s\nproject=%s\nbuild=%s\nbound=%d\n", quote(r.ID), quote(j.Project), build, bound) + script("job")
+	return fmt.Sprintf("id=%s\nproject=%s\nbuild=%s\nbound=%d\nimport=%s\nlabels=%s\n", quote(r.ID), quote(j.Project), build, bound,
+		quote(j.ImportAs), quote(LabelID+"="+r.ID+" "+LabelRoot+"="+r.RootID)) + script("job")
 }
 
 // quote makes one shell word of s.

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,9 @@ type Facts struct {
 	Arch       string
 	Rootless   bool
 	Runtimes   []string
+	Addresses  []netip.Addr // of the host, IPv4, less loopback; the first 32
+	Listening  []uint16     // some of the TCP ports on which the host listens on all addresses
+	Firewall   Firewall
 	Warnings   []string
 }
 
@@ -72,7 +76,7 @@ func (m *Machine) known() *Facts {
 // ProbeNow is Probe without believing an earlier one.
 func (m *Machine) ProbeNow(ctx context.Context) (*Facts, error) {
 	before := time.Now()
-	out, err := m.run(ctx, step{names: []string{"probe"}})
+	out, err := m.run(ctx, step{names: []string{"rules", "probe"}})
 	if err != nil {
 		return nil, err
 	}
@@ -103,8 +107,17 @@ func parseFacts(out string, at time.Time) (*Facts, error) {
 	values := map[string]string{}
 	for line := range strings.Lines(out) {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		if key == "missing" {
+		switch key {
+		case "missing":
 			missing = append(missing, value)
+		case "address":
+			if a, err := netip.ParseAddr(value); err == nil {
+				f.Addresses = append(f.Addresses, a)
+			}
+		case "listens":
+			if port, err := strconv.ParseUint(value, 16, 16); err == nil {
+				f.Listening = append(f.Listening, uint16(port))
+			}
 		}
 		values[key] = value
 	}
@@ -112,6 +125,7 @@ func parseFacts(out string, at time.Time) (*Facts, error) {
 	f.Root, f.RootID, f.Socket, f.User = values["root"], values["root_id"], values["socket"], values["user"]
 	f.Kernel, f.Machine, f.Compose = values["kernel"], values["machine"], values["compose"]
 	f.UID, f.CPUs, f.Sandboxes = int(number("uid")), int(number("cpus")), int(number("sandboxes"))
+	f.Firewall = Firewall(values["firewall"])
 	f.FreeBytes = number("free_kb") << 10
 	f.ClockSkew = time.Unix(number("clock"), 0).Sub(at).Round(time.Second)
 	switch {

@@ -52,7 +52,7 @@ func Dial(ctx context.Context, eng *engine.Client, container string, addr netip.
 	if !addr.IsValid() || addr.Addr().Zone() != "" {
 		return nil, fmt.Errorf("dial %v: an IP address without a zone is needed", addr)
 	}
-	process, err := eng.Exec(ctx, container, program, "connect", addr.String())
+	process, err := eng.Exec(ctx, container, binary, "connect", addr.String())
 	if err != nil {
 		return nil, fmt.Errorf("dial %v through container %s: %w", addr, container, err)
 	}

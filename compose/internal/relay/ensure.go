@@ -169,6 +169,7 @@ func (m *maker) create(ctx context.Context) (string, error) {
 		CapDrop:     []string{"ALL"},
 		SecurityOpt: []string{"no-new-privileges"},
 		Sysctls:     map[string]string{"net.ipv4.ip_forward": "0"}, // engines turn it on: no way from one network to another
+		DNS:         []string{"127.0.0.1"},                         // it resolves nothing
 		Memory:      memory,
 		Pids:        pids,
 		LogDriver:   "none",
@@ -206,7 +207,7 @@ func (m *maker) importImage(ctx context.Context) (string, error) {
 		return "", err
 	}
 	changes := []string{
-		`ENTRYPOINT ["` + program + `"]`,
+		`ENTRYPOINT ["` + binary + `"]`,
 		"ENV GOMAXPROCS=1", // less memory for each connection
 	}
 	for key, value := range m.spec.Labels {

@@ -5,11 +5,11 @@ import (
 	"bytes"
 	"debug/elf"
 	"io"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/sand-boxer/sandboxer/compose/internal/relay/recipe"
+	"github.com/sand-boxer/sandboxer/compose/internal/program"
+	"github.com/sand-boxer/sandboxer/compose/internal/program/programtest"
 )
 
 func TestImageIsTheProgramAlone(t *testing.T) {
@@ -51,43 +51,5 @@ func TestImageIsTheProgramAlone(t *testing.T) {
 }
 
 func TestBinariesAreThoseOfTheSources(t *testing.T) {
-	text, err := os.ReadFile(recipe.RecordName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	record, err := recipe.ParseRecord(string(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := recipe.Source(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if source != record.Source {
-		t.Errorf("the relay's sources have changed: run go generate ./compose/internal/relay")
-	}
-	toolchain, err := recipe.Toolchain()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, arch := range recipe.Architectures() {
-		embedded, err := binaryFor(arch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if recipe.Sum(embedded) != record.Binaries[arch] {
-			t.Errorf("%s: the embedded binary is not the recorded one", arch)
-		}
-		if toolchain != record.Go {
-			t.Logf("%s: built with %s, which is needed to compare what it builds", arch, record.Go)
-			continue
-		}
-		built, err := recipe.Build(".", arch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(built, embedded) {
-			t.Errorf("%s: the sources build something else than the embedded binary", arch)
-		}
-	}
+	programtest.MatchesSources(t, binaries, program.Recipe{Name: "relay", Main: "./cmd/relay", Sources: []string{"cmd/relay", "wire"}})
 }

@@ -5,7 +5,7 @@
 //	health PORT         exit 0 if the server on PORT answers
 //	exit CODE AFTER     print a line and exit with CODE after a duration
 //	write PATH TEXT     write a file, then exit
-//	probe TARGET…       try "tcp:host:port" and "dns:name", print "TARGET open|closed" each
+//	probe TARGET…       try "tcp:host:port", "dns:name" and "get:URL", print "TARGET open|closed" each
 //	hog                 allocate memory until something stops it
 package main
 
@@ -111,6 +111,8 @@ func probe(target string) string {
 		}
 	case "dns":
 		_, err = net.DefaultResolver.LookupHost(ctx, where)
+	case "get":
+		err = fetch(ctx, where)
 	default:
 		err = fmt.Errorf("no kind of target")
 	}
@@ -118,4 +120,22 @@ func probe(target string) string {
 		return target + " closed: " + err.Error()
 	}
 	return target + " open"
+}
+
+// fetch gets a page, through the proxy of the environment where there is one.
+func fetch(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
+	}
+	return nil
 }

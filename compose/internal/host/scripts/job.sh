@@ -1,6 +1,6 @@
 # The detached job: config, pull, build, up. The stage that fails is the class
 # of the error, because compose's exit code says nothing. In: id project
-# build bound.
+# build bound import (the name that import.tar gets, or nothing) labels (of that).
 cd "$dir" || exit 1
 
 finish() {
@@ -90,6 +90,12 @@ if [ "$build" = 1 ]; then
 	flock -s 5
 	build_images
 	exec 5>&-
+fi
+if [ -n "$import" ]; then
+	stage import
+	docker import --change "LABEL $labels" "$dir/import.tar" "$import" >/dev/null
+	ended "$?" import
+	rm -f "$dir/import.tar"
 fi
 stage up
 try up -d --no-build --pull never

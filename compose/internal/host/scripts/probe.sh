@@ -19,6 +19,9 @@ fact free_kb "$(df -Pk "$root" | awk 'NR == 2 { print $4 }')"
 set -- "$root"/sb/*
 [ -e "$1" ] || shift
 fact sandboxes "$#"
+# what containers could reach of the host: its addresses, and ports where it listens on all of them
+awk '/32 host LOCAL/ && a !~ /^127\./ { print "address " a } { a = $2 }' /proc/net/fib_trie 2>/dev/null | sort -u | head -n 32
+awk '$4 == "0A" && $2 ~ /^00000000:/ { print "listens " substr($2, 10) }' /proc/net/tcp 2>/dev/null | sort -u | head -n 3
 if ! command -v docker >/dev/null 2>&1; then
 	fact docker absent
 	exit 0
@@ -30,6 +33,7 @@ elif [ ! -w "$socket" ]; then
 	fact socket_state refused
 fi
 fact compose "$(docker compose version --short 2>/dev/null)" &
+fact firewall "$(firewall_state)" &
 if docker compose --help 2>/dev/null | grep -q -e '--progress'; then fact compose_progress yes; fi
 wait
 

@@ -4,6 +4,7 @@
 //
 //	relay hold             keeps the container running until SIGTERM; the first process of it
 //	relay connect IP:PORT  joins its standard streams, framed as package wire says, to a TCP connection
+//	relay probe MS IP:PORT... says which of them can be reached, each within so many milliseconds
 //	relay clear DIR        removes everything in a directory, and follows no symbolic link
 //
 // It ends with 0, with 1 and the reason on one line of standard error, or with 2 if it was called otherwise. It is
@@ -18,10 +19,12 @@ func main() {
 		hold()
 	case len(args) == 2 && args[0] == "connect":
 		connect(args[1])
+	case len(args) >= 2 && args[0] == "probe":
+		probe(args[1], args[2:])
 	case len(args) == 2 && args[0] == "clear":
 		clearDir(args[1])
 	default:
-		os.Stderr.WriteString("usage: relay hold | connect IP:PORT | clear DIR\n")
+		os.Stderr.WriteString("usage: relay hold | connect IP:PORT | probe MS IP:PORT... | clear DIR\n")
 		os.Exit(2)
 	}
 }

@@ -1,6 +1,6 @@
-// Package recipe builds the relay program. A library cannot compile on its user's machine, so that the binaries are
-// committed, with a record of what they were made of.
-package recipe
+// Package program is about the static programs that run in containers of ours. A library cannot compile on its user's
+// machine, so that the binaries are committed, each with a record of what it was made of.
+package program
 
 import (
 	"bytes"
@@ -20,11 +20,15 @@ const RecordName = "BUILD"
 // Architectures are those of the binaries, as Go names them.
 func Architectures() []string { return []string{"amd64", "arm64"} }
 
-// sources are the program's directories, below that of package relay.
-func sources() []string { return []string{"cmd/relay", "wire"} }
+// A Recipe says how a program is built. Its binaries and their record lie in the directory of the package it serves.
+type Recipe struct {
+	Name    string   // of the program
+	Main    string   // its directory, as "./cmd/NAME" from the package's
+	Sources []string // directories of all that it is made of, likewise
+}
 
-// BinaryName is the name of the compressed binary for an architecture.
-func BinaryName(arch string) string { return "relay_linux_" + arch + ".gz" }
+// BinaryName is the name of a program's compressed binary for an architecture.
+func BinaryName(name, arch string) string { return name + "_linux_" + arch + ".gz" }
 
 // Record says what the binaries were made of and with.
 type Record struct {
@@ -63,10 +67,10 @@ func ParseRecord(text string) (Record, error) {
 	return r, nil
 }
 
-// Source is the hash of the program's sources, tests excluded. Dir is the directory of package relay.
-func Source(dir string) (string, error) {
+// Hash is that of the program's sources, tests excluded. Dir is the package's directory.
+func (r Recipe) Hash(dir string) (string, error) {
 	var all bytes.Buffer
-	for _, source := range sources() {
+	for _, source := range r.Sources {
 		files, err := filepath.Glob(filepath.Join(dir, source, "*.go"))
 		if err != nil {
 			return "", err
@@ -93,14 +97,14 @@ func Toolchain() (string, error) {
 }
 
 // Build compiles the program for an architecture. The same sources and toolchain give the same bytes on any machine.
-func Build(dir, arch string) ([]byte, error) {
-	temp, err := os.MkdirTemp("", "relay")
+func (r Recipe) Build(dir, arch string) ([]byte, error) {
+	temp, err := os.MkdirTemp("", r.Name)
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(temp)
-	binary := filepath.Join(temp, "relay")
-	build := command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", binary, "./cmd/relay")
+	binary := filepath.Join(temp, r.Name)
+	build := command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", binary, r.Main)
 	build.Dir = dir
 	build.Env = append(build.Env, "GOOS=linux", "GOARCH="+arch)
 	if output, err := build.CombinedOutput(); err != nil {

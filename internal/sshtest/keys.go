@@ -52,9 +52,28 @@ func (s *Server) signHostKeys() {
 	s.t.Helper()
 	ca := NewKey(s.t, "ed25519")
 	for _, kind := range hostKeyKinds() {
-		keygen(s.t, "-q", "-s", ca, "-I", "sshtest", "-h", "-n", "127.0.0.1", s.hostKeyFile(kind)+".pub")
+		Certify(s.t, ca, s.hostKeyFile(kind), "-h", "-n", "127.0.0.1")
 	}
 	s.CAKey = publicKey(s.t, ca)
+}
+
+// Certify has the authority, a private key file, sign the public half of a key
+// file, which writes the certificate beside it. args are more options of
+// ssh-keygen: -h makes a host certificate, -n names whom it is for.
+func Certify(t testing.TB, authority, file string, args ...string) {
+	t.Helper()
+	keygen(t, append(append([]string{"-q", "-s", authority, "-I", "sshtest"}, args...), file+".pub")...)
+}
+
+// CertifyHostKeys gives a server that has HostCA certificates by another
+// authority, with more options of ssh-keygen, and restarts it.
+func (s *Server) CertifyHostKeys(authority string, args ...string) {
+	s.t.Helper()
+	for _, kind := range hostKeyKinds() {
+		Certify(s.t, authority, s.hostKeyFile(kind), append([]string{"-h"}, args...)...)
+	}
+	s.CAKey = publicKey(s.t, authority)
+	s.Restart()
 }
 
 func (s *Server) makeIdentity() {

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -17,8 +19,9 @@ import (
 // An identity is the content of a key file.
 type identity struct {
 	file   string
-	signer ssh.Signer    // nil if the private key is encrypted or elsewhere
-	public ssh.PublicKey // nil if it cannot be told without decrypting
+	signer ssh.Signer       // nil if the private key is encrypted or elsewhere
+	public ssh.PublicKey    // nil if it cannot be told without decrypting
+	cert   *ssh.Certificate // of the key, beside the file; nil if there is none
 }
 
 func readIdentities(files []string) ([]identity, error) {
@@ -34,6 +37,14 @@ func readIdentities(files []string) ([]identity, error) {
 }
 
 func readIdentity(file string) (identity, error) {
+	id, err := readKey(file)
+	if err == nil {
+		id.cert, err = readCertificate(strings.TrimSuffix(file, ".pub")+"-cert.pub", id.public)
+	}
+	return id, err
+}
+
+func readKey(file string) (identity, error) {
 	id := identity{file: file}
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -64,6 +75,27 @@ func readPublicKey(file string) ssh.PublicKey {
 	}
 	key, _, _, _, _ := ssh.ParseAuthorizedKey(text)
 	return key
+}
+
+// readCertificate returns the certificate that ssh-keygen -s wrote beside the
+// file of a key, nil if there is none.
+func readCertificate(file string, key ssh.PublicKey) (*ssh.Certificate, error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	public, _, _, _, err := ssh.ParseAuthorizedKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s: %w", file, err)
+	}
+	cert, ok := public.(*ssh.Certificate)
+	if !ok || cert.CertType != ssh.UserCert || key != nil && !sameKey(cert.Key, key) {
+		return nil, fmt.Errorf("certificate %s: is not a user certificate of the key beside it: sign the key again, or remove the file", file)
+	}
+	return cert, nil
 }
 
 // A keyring is what is offered to a host in one handshake.
@@ -136,19 +168,35 @@ func (k *keyring) addFiles(ids []identity, held []ssh.Signer) error {
 				return fmt.Errorf("identity file %s is encrypted or public, and the agent does not have its key: ssh-add it, or name a key without passphrase", id.file)
 			}
 		}
-		k.add(signer, id.file)
+		k.addIdentity(id, signer)
 	}
 	return nil
 }
 
+// addIdentity adds the certificate of a key, then the key itself, which the
+// host may know though it does not know the authority.
+func (k *keyring) addIdentity(id identity, signer ssh.Signer) {
+	if id.cert != nil {
+		certified, err := ssh.NewCertSigner(id.cert, signer)
+		if err != nil {
+			k.tried = append(k.tried, fmt.Sprintf("certificate of %s (not offered: %v)", id.file, err))
+		} else {
+			k.add(certified, id.file)
+		}
+	}
+	k.add(signer, id.file)
+}
+
 func find(held []ssh.Signer, public ssh.PublicKey) ssh.Signer {
 	for _, signer := range held {
-		if public != nil && string(signer.PublicKey().Marshal()) == string(public.Marshal()) {
+		if public != nil && sameKey(signer.PublicKey(), public) {
 			return signer
 		}
 	}
 	return nil
 }
+
+func sameKey(a, b ssh.PublicKey) bool { return bytes.Equal(a.Marshal(), b.Marshal()) }
 
 // addDefaults adds the keys that ssh would look for in the home directory.
 func (k *keyring) addDefaults() {
@@ -164,7 +212,7 @@ func (k *keyring) addDefaults() {
 		case err != nil:
 			k.tried = append(k.tried, err.Error())
 		case id.signer != nil:
-			k.add(id.signer, file)
+			k.addIdentity(id, id.signer)
 		case find(k.signers, id.public) == nil:
 			k.tried = append(k.tried, file+" (not offered: encrypted, and not in the agent)")
 		}
@@ -172,13 +220,17 @@ func (k *keyring) addDefaults() {
 }
 
 // add offers a key once. A host that does not say what it accepts would be
-// sent a SHA-1 signature by an RSA key.
+// sent a SHA-1 signature by an RSA key; DSA knows no other.
 func (k *keyring) add(signer ssh.Signer, source string) {
 	public := signer.PublicKey()
 	if find(k.signers, public) != nil {
 		return
 	}
-	label := fmt.Sprintf("%s (%s)", describe(public), source)
+	label := fmt.Sprintf("%s (%s%s)", describe(public), source, validity(public))
+	if strings.HasPrefix(public.Type(), "ssh-dss") {
+		k.tried = append(k.tried, label+" (not offered: it signs with SHA-1 only)")
+		return
+	}
 	if strings.HasPrefix(public.Type(), "ssh-rsa") {
 		secure, err := withoutSHA1Signatures(signer)
 		if err != nil {
@@ -189,6 +241,16 @@ func (k *keyring) add(signer ssh.Signer, source string) {
 	}
 	k.signers = append(k.signers, signer)
 	k.tried = append(k.tried, label)
+}
+
+// validity says until when a certificate can be used. One that has expired is
+// offered all the same: it is the host's clock that counts.
+func validity(key ssh.PublicKey) string {
+	cert, ok := key.(*ssh.Certificate)
+	if !ok || cert.ValidBefore == ssh.CertTimeInfinity {
+		return ""
+	}
+	return ", valid until " + time.Unix(int64(cert.ValidBefore), 0).UTC().Format(time.RFC3339)
 }
 
 func withoutSHA1Signatures(signer ssh.Signer) (ssh.Signer, error) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -204,6 +205,45 @@ func TestAgentWithTooManyKeys(t *testing.T) {
 	// Naming the key offers no other.
 	cfg.IdentityFiles = []string{server.IdentityFile + ".pub"}
 	mustRun(t, open(t, cfg), Command{Script: ":"})
+}
+
+// One try for each credential, whatever the server would allow: a key that is
+// in a file and in the agent is offered once, and nothing but keys is.
+func TestEachCredentialIsTriedOnce(t *testing.T) {
+	t.Parallel()
+	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir(), Config: []string{
+		"LogLevel DEBUG1", "MaxAuthTries 4", "PasswordAuthentication yes", "KbdInteractiveAuthentication yes",
+	}})
+	rsa, ed25519, ecdsa := sshtest.NewKey(t, "rsa"), sshtest.NewKey(t, "ed25519"), sshtest.NewKey(t, "ecdsa")
+	cfg := configFor(server)
+	cfg.AgentSocket = sshtest.StartAgent(t, rsa, ed25519, ecdsa)
+	for what, files := range map[string][]string{
+		"in files and the agent, one file twice": {rsa, ed25519, ecdsa, rsa},
+		"in the agent":                           nil,
+	} {
+		t.Run(what, func(t *testing.T) {
+			before := len(server.Log())
+			cfg.IdentityFiles = files
+			_, err := open(t, cfg).Run(t.Context(), Command{})
+			var auth *AuthError
+			if !errors.As(err, &auth) || strings.Contains(err.Error(), "oo many") {
+				t.Fatalf("got %v, want an AuthError within the limit", err)
+			}
+			log := server.Log()[before:]
+			for _, key := range []string{rsa, ed25519, ecdsa} {
+				refusal := regexp.MustCompile(`Failed publickey for .* ` + regexp.QuoteMeta(fingerprint(t, publicKeyOf(t, key))))
+				if n := len(refusal.FindAllString(log, -1)); n != 1 {
+					t.Errorf("%s was refused %d times", key, n)
+				}
+			}
+			if strings.Contains(log, "method password") || strings.Contains(log, "method keyboard-interactive") {
+				t.Error("another method than publickey was tried")
+			}
+		})
+	}
+	if server.Connections() != 2 {
+		t.Errorf("%d connections, want 2\n%s", server.Connections(), server.Log())
+	}
 }
 
 // TestDefaultKeys is not parallel: it moves the home directory.

@@ -67,7 +67,7 @@ const (
 	HostKeyUnknown HostKeyKind = "unknown" // nothing is known about the host
 	HostKeyChanged HostKeyKind = "changed" // the host has another key than is known
 	HostKeyRevoked HostKeyKind = "revoked" // the key, or the authority that signed it, is revoked
-	HostKeyInvalid HostKeyKind = "invalid" // a certificate of a trusted authority that is not valid for the host
+	HostKeyInvalid HostKeyKind = "invalid" // a certificate of a trusted authority that is not valid for the host, or that authority's own key
 )
 
 // A HostKeyError says that the host's key is not to be trusted. Nothing was
@@ -96,7 +96,7 @@ func (e *HostKeyError) Error() string {
 		return fmt.Sprintf("%s: host key is revoked: the host shows %s, which %s revokes; give the host a new key",
 			e.Address, e.Presented, where)
 	case HostKeyInvalid:
-		return fmt.Sprintf("%s: host certificate is not valid: the host shows %s: %s; have it signed again",
+		return fmt.Sprintf("%s: host key is not valid: the host shows %s: %s; have it signed again",
 			e.Address, e.Presented, e.Detail)
 	default:
 		return fmt.Sprintf("%s: host key has changed: the host shows %s, but %s says %s; somebody may be in between, or the host was installed anew: only then replace the known key",

@@ -164,6 +164,9 @@ func (t *trust) check(remote net.Addr, key ssh.PublicKey) *HostKeyError {
 	lookUp := t.db.HostKeyCallback()
 	err := lookUp(t.address, remote, key)
 	if err == nil {
+		err = t.asMeant(key)
+	}
+	if err == nil {
 		return nil
 	}
 	e := &HostKeyError{Address: t.address, Presented: describe(key), Expected: t.known()}
@@ -194,6 +197,22 @@ func (t *trust) checkPins(key ssh.PublicKey) *HostKeyError {
 		e.Expected = append(e.Expected, p.String())
 	}
 	return e
+}
+
+// asMeant refuses what the lookup takes: a certificate that its authority
+// signed with SHA-1, as ssh-keygen did with RSA before 8.2, and the key of an
+// authority shown as the host's own.
+func (t *trust) asMeant(key ssh.PublicKey) error {
+	if cert, ok := key.(*ssh.Certificate); ok {
+		if f := cert.Signature.Format; f == ssh.KeyAlgoRSA || f == ssh.InsecureKeyAlgoDSA {
+			return fmt.Errorf("its authority signed it with SHA-1 (%s)", f)
+		}
+		return nil
+	}
+	if !slices.ContainsFunc(t.db.HostKeys(t.address), func(k knownhosts.PublicKey) bool { return !k.Cert && sameKey(k, key) }) {
+		return errors.New("it is known as that of an authority, not of the host")
+	}
+	return nil
 }
 
 // known describes the keys on file for the host.

@@ -35,12 +35,17 @@ type Options struct {
 	// HostCA makes the server present host certificates, valid for 127.0.0.1,
 	// beside its plain keys; [Server.CAKey] signed them.
 	HostCA bool
+
+	// Enter begins the command that runs sshd, such as "nsenter --net=…", and
+	// Host is the address to listen on there; empty is 127.0.0.1.
+	Enter []string
+	Host  string
 }
 
 // A Server is an sshd on a loopback port that lets the current user in with a
 // key made for the test. The test's cleanup ends it and all its connections.
 type Server struct {
-	Addr         string // 127.0.0.1:port, the same after a restart
+	Addr         string // host:port, the same after a restart
 	User         string // the account to log in to
 	IdentityFile string // the private key that is let in
 	KnownHosts   string // a known_hosts file with the host keys of the start
@@ -117,6 +122,10 @@ func (s *Server) listenAnywhere() {
 	var err error
 	for range 5 {
 		s.Addr = freeAddr(s.t)
+		if s.opts.Host != "" {
+			_, port, _ := net.SplitHostPort(s.Addr)
+			s.Addr = net.JoinHostPort(s.opts.Host, port)
+		}
 		if err = s.listen(); err == nil {
 			return
 		}
@@ -144,8 +153,8 @@ func (s *Server) listen() error {
 		return err
 	}
 	before := strings.Count(s.Log(), "Server listening on")
-	cmd := exec.Command("/bin/sh", "-c", leashed, "sh",
-		s.sshd, "-D", "-f", s.path("sshd_config"), "-E", s.path("log"))
+	args := append([]string{"-c", leashed, "sh"}, s.opts.Enter...)
+	cmd := exec.Command("/bin/sh", append(args, s.sshd, "-D", "-f", s.path("sshd_config"), "-E", s.path("log"))...)
 	leash, err := cmd.StdinPipe()
 	if err != nil {
 		return err

@@ -112,17 +112,23 @@ func (k *keyring) close() {
 }
 
 // keys gathers what to offer. The agent is needed until the handshake is done.
-func (h *sshHost) keys(ctx context.Context) (*keyring, error) {
+func (h *hop) keys(ctx context.Context) (*keyring, error) {
 	k := &keyring{}
 	held := k.ask(ctx, h.cfg.AgentSocket)
 	var err error
-	if len(h.identities) > 0 {
-		err = k.addFiles(h.identities, held)
-	} else {
-		for _, signer := range held {
-			k.add(signer, "agent")
-		}
+	switch {
+	case len(h.identities) == 0:
+		k.addHeld(held)
 		k.addDefaults()
+	case h.cfg.AgentKeys:
+		for _, id := range h.identities {
+			if err := k.addFile(id, held); err != nil {
+				k.tried = append(k.tried, id.file+" (not offered: encrypted or public, and not in the agent)")
+			}
+		}
+		k.addHeld(held)
+	default:
+		err = k.addFiles(h.identities, held)
 	}
 	if err == nil && len(k.signers) == 0 {
 		err = errors.New("no key to offer: name an identity file, or add a key to an SSH agent")
@@ -139,7 +145,7 @@ func (k *keyring) ask(ctx context.Context, socket string) []ssh.Signer {
 	if socket == "" {
 		socket = os.Getenv("SSH_AUTH_SOCK")
 	}
-	if socket == "" {
+	if socket == "" || socket == NoAgent {
 		return nil
 	}
 	c, err := new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -162,15 +168,28 @@ func (k *keyring) ask(ctx context.Context, socket string) []ssh.Signer {
 // can use.
 func (k *keyring) addFiles(ids []identity, held []ssh.Signer) error {
 	for _, id := range ids {
-		signer := id.signer
-		if signer == nil {
-			if signer = find(held, id.public); signer == nil {
-				return fmt.Errorf("identity file %s is encrypted or public, and the agent does not have its key: ssh-add it, or name a key without passphrase", id.file)
-			}
+		if err := k.addFile(id, held); err != nil {
+			return err
 		}
-		k.addIdentity(id, signer)
 	}
 	return nil
+}
+
+func (k *keyring) addFile(id identity, held []ssh.Signer) error {
+	signer := id.signer
+	if signer == nil {
+		if signer = find(held, id.public); signer == nil {
+			return fmt.Errorf("identity file %s is encrypted or public, and the agent does not have its key: ssh-add it, or name a key without passphrase", id.file)
+		}
+	}
+	k.addIdentity(id, signer)
+	return nil
+}
+
+func (k *keyring) addHeld(held []ssh.Signer) {
+	for _, signer := range held {
+		k.add(signer, "agent")
+	}
 }
 
 // addIdentity adds the certificate of a key, then the key itself, which the

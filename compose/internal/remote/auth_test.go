@@ -246,6 +246,27 @@ func TestEachCredentialIsTriedOnce(t *testing.T) {
 	}
 }
 
+func TestFilesBeforeTheAgentsOtherKeys(t *testing.T) {
+	t.Parallel()
+	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir()})
+	file, locked := sshtest.NewKey(t, "ed25519"), sshtest.NewKey(t, "ed25519")
+	encrypt(t, locked)
+	cfg := configFor(server)
+	cfg.AgentKeys, cfg.AgentSocket = true, sshtest.StartAgent(t, server.IdentityFile)
+	cfg.IdentityFiles = []string{locked, file}
+	mustRun(t, open(t, cfg), Command{Script: ":"})
+	refused, accepted := strings.Index(server.Log(), fingerprint(t, publicKeyOf(t, file))), strings.Index(server.Log(), "Accepted publickey")
+	if refused < 0 || refused > accepted {
+		t.Error("the key of the file did not come first")
+	}
+	cfg.AgentSocket = NoAgent
+	_, err := open(t, cfg).Run(t.Context(), Command{})
+	var auth *AuthError
+	if !errors.As(err, &auth) || !strings.Contains(err.Error(), locked+" (not offered: encrypted") {
+		t.Errorf("got %v, want an AuthError that names the encrypted file", err)
+	}
+}
+
 // TestDefaultKeys is not parallel: it moves the home directory.
 func TestDefaultKeys(t *testing.T) {
 	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir()})

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -20,15 +21,31 @@ import (
 // (MaxStartups). Later it is not repeated: it may be the answer to our keys.
 const maxDrops = 3
 
-// dial connects and authenticates.
-func (h *sshHost) dial(ctx context.Context) (*link, error) {
-	limit := h.cfg.ConnectTimeout
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no connection within %v", limit))
-	defer cancel()
+// dial connects and authenticates, to the hosts on the way first.
+func (h *hop) dial(ctx context.Context) (*link, error) {
 	trust, err := h.trust()
 	if err != nil {
 		return nil, err
 	}
+	if h.via == nil {
+		return h.login(ctx, trust, nil)
+	}
+	under, err := h.via.dial(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("on the way to %s: %w", h.cfg.Address, err)
+	}
+	l, err := h.login(ctx, trust, under)
+	if err != nil {
+		under.close(err)
+	}
+	return l, err
+}
+
+// login connects and authenticates. under carries the connection, nil is TCP.
+func (h *hop) login(ctx context.Context, trust *trust, under *link) (*link, error) {
+	limit := h.cfg.ConnectTimeout
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no connection within %v", limit))
+	defer cancel()
 	keys, err := h.keys(ctx)
 	if err != nil {
 		return nil, err
@@ -36,7 +53,7 @@ func (h *sshHost) dial(ctx context.Context) (*link, error) {
 	defer keys.close()
 
 	for drops := 0; ; {
-		l, err := h.handshake(ctx, trust, keys)
+		l, err := h.handshake(ctx, trust, keys, under)
 		if err == nil {
 			return l, nil
 		}
@@ -65,10 +82,10 @@ func pause(ctx context.Context, drops int) error {
 
 // handshake makes one connection. The ssh package bounds nothing by itself:
 // that the end of ctx closes the connection does.
-func (h *sshHost) handshake(ctx context.Context, trust *trust, keys *keyring) (*link, error) {
-	tcp, err := new(net.Dialer).DialContext(ctx, "tcp", h.cfg.Address)
+func (h *hop) handshake(ctx context.Context, trust *trust, keys *keyring, under *link) (*link, error) {
+	tcp, err := h.connect(ctx, under)
 	if err != nil {
-		return nil, &UnreachableError{Address: h.cfg.Address, Err: err}
+		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { tcp.Close() })
 	defer stop()
@@ -89,7 +106,7 @@ func (h *sshHost) handshake(ctx context.Context, trust *trust, keys *keyring) (*
 	w := newWire(tcp)
 	c, channels, requests, err := ssh.NewClientConn(w, h.cfg.Address, cfg)
 	if err == nil {
-		return newLink(ssh.NewClient(c, channels, requests), w, h.cfg.MaxSessions, h.cfg.Keepalive), nil
+		return newLink(ssh.NewClient(c, channels, requests), w, under, h.cfg.MaxSessions, h.cfg.Keepalive), nil
 	}
 	if ctx.Err() != nil {
 		return nil, &UnreachableError{Address: h.cfg.Address, Err: context.Cause(ctx)}
@@ -105,9 +122,59 @@ func (h *sshHost) handshake(ctx context.Context, trust *trust, keys *keyring) (*
 	return nil, fmt.Errorf("%s: %w", h.cfg.Address, err) // no algorithm in common, for one
 }
 
+func (h *hop) connect(ctx context.Context, under *link) (net.Conn, error) {
+	if under != nil {
+		return h.connectThrough(ctx, under)
+	}
+	tcp, err := new(net.Dialer).DialContext(ctx, "tcp", h.cfg.Address)
+	if err != nil {
+		return nil, &UnreachableError{Address: h.cfg.Address, Err: err}
+	}
+	return tcp, nil
+}
+
+// connectThrough has the jump host at the other end of a link connect.
+func (h *hop) connectThrough(ctx context.Context, under *link) (net.Conn, error) {
+	name, port, err := splitAddress(h.cfg.Address)
+	if err != nil {
+		return nil, err
+	}
+	jump := h.via.cfg.Address
+	ch, err := under.open(ctx, "direct-tcpip", directTCPIP(name, port), func() {})
+	var refusal *ssh.OpenChannelError
+	switch {
+	case err == nil:
+		return newForward(ch, &net.TCPAddr{}, address(h.cfg.Address)), nil
+	case !errors.As(err, &refusal):
+		return nil, &UnreachableError{Address: h.cfg.Address, Err: fmt.Errorf("jump host %s: %w", jump, err)}
+	case refusal.Reason == ssh.ConnectionFailed:
+		return nil, &UnreachableError{Address: h.cfg.Address, Err: fmt.Errorf("jump host %s: %s", jump, refusal.Message)}
+	}
+	return nil, fmt.Errorf("%s: jump host %s: %w: %s; see AllowTcpForwarding and PermitOpen in its sshd_config, and permitopen in authorized_keys",
+		h.cfg.Address, jump, ErrForwardingRefused, refusal.Message)
+}
+
+// An address is host:port, with a name that another host resolves.
+type address string
+
+func (a address) Network() string { return "tcp" }
+func (a address) String() string  { return string(a) }
+
+func splitAddress(text string) (name string, port uint16, err error) {
+	name, number, err := net.SplitHostPort(text)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(number, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("ssh address %q: %w", text, err)
+	}
+	return name, uint16(n), nil
+}
+
 // afterKeyCheck says what it means that a handshake failed after the host had
 // shown its key.
-func (h *sshHost) afterKeyCheck(keyErr *HostKeyError, err error, keys *keyring) error {
+func (h *hop) afterKeyCheck(keyErr *HostKeyError, err error, keys *keyring) error {
 	switch {
 	case keyErr != nil:
 		return keyErr
@@ -118,7 +185,7 @@ func (h *sshHost) afterKeyCheck(keyErr *HostKeyError, err error, keys *keyring) 
 }
 
 // clientConfig offers what the ssh package considers secure, less SHA-1.
-func (h *sshHost) clientConfig(hostKeys []string, keys *keyring) *ssh.ClientConfig {
+func (h *hop) clientConfig(hostKeys []string, keys *keyring) *ssh.ClientConfig {
 	algorithms := ssh.SupportedAlgorithms()
 	return &ssh.ClientConfig{
 		Config: ssh.Config{

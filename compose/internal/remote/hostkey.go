@@ -50,7 +50,8 @@ func (p pin) String() string {
 
 // A trust decides which key a host may show.
 type trust struct {
-	address string
+	address string // for errors
+	name    string // to look up, host:port
 	pins    []pin
 	db      *knownhosts.HostKeyDB // if there are no pins
 
@@ -59,8 +60,11 @@ type trust struct {
 }
 
 // trust reads the known_hosts files anew, so that what was put right counts.
-func (h *sshHost) trust() (*trust, error) {
-	t := &trust{address: h.cfg.Address, pins: h.pins}
+func (h *hop) trust() (*trust, error) {
+	t := &trust{address: h.cfg.Address, name: h.cfg.Address, pins: h.pins}
+	if h.cfg.HostKeyAlias != "" {
+		t.name = net.JoinHostPort(h.cfg.HostKeyAlias, "22") // as a line without a port is read
+	}
 	if len(t.pins) > 0 {
 		return t, nil
 	}
@@ -106,10 +110,10 @@ func (t *trust) algorithms() []string {
 	}
 	if t.db != nil {
 		// An authority may sign keys of other kinds than its own.
-		if slices.ContainsFunc(t.db.HostKeys(t.address), func(k knownhosts.PublicKey) bool { return k.Cert }) {
+		if slices.ContainsFunc(t.db.HostKeys(t.name), func(k knownhosts.PublicKey) bool { return k.Cert }) {
 			wanted = certs
 		}
-		wanted = append(wanted, t.db.HostKeyAlgorithms(t.address)...)
+		wanted = append(wanted, t.db.HostKeyAlgorithms(t.name)...)
 	}
 	wanted = append(wanted, plain...)
 	var offered []string
@@ -162,7 +166,7 @@ func (t *trust) check(remote net.Addr, key ssh.PublicKey) *HostKeyError {
 		return t.checkPins(key)
 	}
 	lookUp := t.db.HostKeyCallback()
-	err := lookUp(t.address, remote, key)
+	err := lookUp(t.name, remote, key)
 	if err == nil {
 		err = t.asMeant(key)
 	}
@@ -175,12 +179,12 @@ func (t *trust) check(remote net.Addr, key ssh.PublicKey) *HostKeyError {
 		// Why, the error says in words only. The lookup of the plain keys tells
 		// whether one is revoked, or the authority is another than expected.
 		for _, plain := range []ssh.PublicKey{cert.SignatureKey, cert.Key} {
-			if err := lookUp(t.address, remote, plain); errors.As(err, new(*xknownhosts.RevokedError)) {
+			if err := lookUp(t.name, remote, plain); errors.As(err, new(*xknownhosts.RevokedError)) {
 				e.explain(err, plain)
 				return e
 			}
 		}
-		if err := lookUp(t.address, remote, cert.SignatureKey); err != nil {
+		if err := lookUp(t.name, remote, cert.SignatureKey); err != nil {
 			e.explain(err, cert.SignatureKey)
 		}
 	}
@@ -209,7 +213,7 @@ func (t *trust) asMeant(key ssh.PublicKey) error {
 		}
 		return nil
 	}
-	if !slices.ContainsFunc(t.db.HostKeys(t.address), func(k knownhosts.PublicKey) bool { return !k.Cert && sameKey(k, key) }) {
+	if !slices.ContainsFunc(t.db.HostKeys(t.name), func(k knownhosts.PublicKey) bool { return !k.Cert && sameKey(k, key) }) {
 		return errors.New("it is known as that of an authority, not of the host")
 	}
 	return nil
@@ -218,7 +222,7 @@ func (t *trust) asMeant(key ssh.PublicKey) error {
 // known describes the keys on file for the host.
 func (t *trust) known() []string {
 	var keys []string
-	for _, key := range t.db.HostKeys(t.address) {
+	for _, key := range t.db.HostKeys(t.name) {
 		text := describe(key.PublicKey)
 		if key.Cert {
 			text = "a certificate by authority " + text

@@ -111,6 +111,36 @@ func TestTrustedHostKeys(t *testing.T) {
 	})
 }
 
+func TestHostKeyAlias(t *testing.T) {
+	t.Parallel()
+	server := sshtest.Start(t, sshtest.Options{Home: t.TempDir(), HostCA: true})
+	cfg := configFor(server)
+	cfg.HostKeyAlias = "builder"
+	for what, file := range map[string]string{
+		"plain":  knownHosts(t, "builder "+server.HostKey("ecdsa")),
+		"hashed": knownHosts(t, xknownhosts.HashHostname("builder")+" "+server.HostKey("rsa")),
+	} {
+		cfg.KnownHosts = []string{file}
+		if _, err := open(t, cfg).Run(t.Context(), Command{Script: ":"}); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	var e *HostKeyError
+	cfg.KnownHosts = []string{server.KnownHosts}
+	if _, err := open(t, cfg).Run(t.Context(), Command{}); !errors.As(err, &e) || e.Kind != HostKeyUnknown || e.Address != server.Addr {
+		t.Errorf("known by its address alone: %v", err)
+	}
+	// A certificate has to be for the alias, too.
+	cfg.KnownHosts = []string{knownHosts(t, "@cert-authority builder "+server.CAKey)}
+	if _, err := open(t, cfg).Run(t.Context(), Command{}); !errors.As(err, &e) || e.Kind != HostKeyInvalid {
+		t.Errorf("certificate for the address: %v", err)
+	}
+	ca := sshtest.NewKey(t, "ed25519")
+	server.CertifyHostKeys(ca, "-n", "builder")
+	cfg.KnownHosts = []string{knownHosts(t, "@cert-authority builder "+server.CAKey)}
+	mustRun(t, open(t, cfg), Command{Script: ":"})
+}
+
 func publicKeyOf(t *testing.T, file string) string {
 	t.Helper()
 	text, err := os.ReadFile(file + ".pub")

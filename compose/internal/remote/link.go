@@ -23,6 +23,7 @@ type link struct {
 	client *ssh.Client
 	wire   *wire
 	slots  *slots
+	under  *link // to the jump host that carries this one; nil if there is none
 
 	lost  chan struct{} // closed when the connection has ended
 	err   error         // why; set before lost is closed
@@ -32,8 +33,8 @@ type link struct {
 	reason error // why we ended it, if we did
 }
 
-func newLink(client *ssh.Client, w *wire, maxSessions int, keepalive time.Duration) *link {
-	l := &link{client: client, wire: w, slots: newSlots(maxSessions), lost: make(chan struct{})}
+func newLink(client *ssh.Client, w *wire, under *link, maxSessions int, keepalive time.Duration) *link {
+	l := &link{client: client, wire: w, under: under, slots: newSlots(maxSessions), lost: make(chan struct{})}
 	l.tasks.Go(l.watch)
 	l.tasks.Go(func() { l.keepAlive(keepalive) })
 	return l
@@ -47,6 +48,9 @@ func (l *link) watch() {
 		l.err = fmt.Errorf("connection lost: %w", err)
 	}
 	close(l.lost)
+	if l.under != nil {
+		l.under.close(l.err)
+	}
 }
 
 // keepAlive ends a connection on which nothing arrives for three intervals,

@@ -19,6 +19,12 @@ type SSHConfig struct {
 	// Address is host:port.
 	Address string
 
+	// Via is a host that forwards the connection to this one, whose name it
+	// resolves; nil connects directly. It may itself be reached via another.
+	// Each is connected to, checked and logged in to by its own configuration,
+	// and let go of together with this one.
+	Via *SSHConfig
+
 	// User is the account on the host. Empty is the name of this process's.
 	User string
 
@@ -32,16 +38,25 @@ type SSHConfig struct {
 	// do. A host that is in none is refused.
 	KnownHosts []string
 
+	// HostKeyAlias is the name to look the host up by in known_hosts files, and
+	// that a host certificate has to be for. Empty is Address.
+	HostKeyAlias string
+
 	// IdentityFiles are the only keys to offer. A file may hold a private key,
 	// or, for a key that an agent has, its encrypted private or public half.
 	// Empty offers what the agent has, then the files ~/.ssh/id_ed25519,
 	// id_ecdsa and id_rsa.
 	IdentityFiles []string
 
-	// AgentSocket is the SSH agent's. Empty is $SSH_AUTH_SOCK.
+	// AgentKeys offers what else the agent has after the IdentityFiles, of
+	// which those that cannot be used are then passed over.
+	AgentKeys bool
+
+	// AgentSocket is the SSH agent's. Empty is $SSH_AUTH_SOCK; NoAgent is none.
 	AgentSocket string
 
-	// ConnectTimeout bounds the connecting and the handshake together.
+	// ConnectTimeout bounds the connecting and the handshake together, not that
+	// with the hosts on the way.
 	// Zero is 15 s.
 	ConnectTimeout time.Duration
 
@@ -53,6 +68,9 @@ type SSHConfig struct {
 	// for three times as long is given up. Zero is 15 s.
 	Keepalive time.Duration
 }
+
+// NoAgent as [SSHConfig.AgentSocket] asks no agent.
+const NoAgent = "none"
 
 func (c SSHConfig) withDefaults() (SSHConfig, error) {
 	host, port, err := net.SplitHostPort(c.Address)
@@ -81,26 +99,44 @@ func (c SSHConfig) withDefaults() (SSHConfig, error) {
 // SSH returns a host that is reached by SSH. It reads the pinned keys and the
 // identity files of cfg, and does not connect before there is something to do.
 func SSH(cfg SSHConfig) (Host, error) {
+	hop, err := newHop(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &sshHost{hop: hop, pool: newPool(hop.dial)}, nil
+}
+
+// A hop is a host that can be logged in to: the one meant, or one on the way.
+type hop struct {
+	cfg        SSHConfig
+	pins       []pin
+	identities []identity
+	via        *hop // nil if it is reached directly
+}
+
+func newHop(cfg SSHConfig) (*hop, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	h := &sshHost{cfg: cfg}
+	h := &hop{cfg: cfg}
 	if h.pins, err = parsePins(cfg.HostKey); err != nil {
 		return nil, err
 	}
 	if h.identities, err = readIdentities(cfg.IdentityFiles); err != nil {
 		return nil, err
 	}
-	h.pool = newPool(h.dial)
+	if cfg.Via != nil {
+		if h.via, err = newHop(*cfg.Via); err != nil {
+			return nil, fmt.Errorf("jump host %s: %w", cfg.Via.Address, err)
+		}
+	}
 	return h, nil
 }
 
 type sshHost struct {
-	cfg        SSHConfig
-	pins       []pin
-	identities []identity
-	pool       *pool
+	*hop
+	pool *pool
 }
 
 func (h *sshHost) Close() error {
@@ -150,13 +186,18 @@ func (h *sshHost) DialUnix(ctx context.Context, path string) (net.Conn, error) {
 }
 
 func (h *sshHost) DialTCP(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	msg := struct {
+	msg := directTCPIP(addr.Addr().String(), addr.Port())
+	return h.forward(ctx, "direct-tcpip", msg, &net.TCPAddr{}, net.TCPAddrFromAddrPort(addr))
+}
+
+// directTCPIP asks for a connection from the host to another (RFC 4254, 7.2).
+func directTCPIP(host string, port uint16) []byte {
+	return ssh.Marshal(struct {
 		Host       string
 		Port       uint32
 		OriginHost string
 		OriginPort uint32
-	}{addr.Addr().String(), uint32(addr.Port()), "127.0.0.1", 0}
-	return h.forward(ctx, "direct-tcpip", ssh.Marshal(msg), &net.TCPAddr{}, net.TCPAddrFromAddrPort(addr))
+	}{host, uint32(port), "127.0.0.1", 0})
 }
 
 func (h *sshHost) forward(ctx context.Context, kind string, msg []byte, from, to net.Addr) (net.Conn, error) {
@@ -164,8 +205,7 @@ func (h *sshHost) forward(ctx context.Context, kind string, msg []byte, from, to
 		return l.open(ctx, kind, msg, func() {})
 	})
 	if err == nil {
-		go io.Copy(io.Discard, ch.stderr())
-		return newConn(forward{ch}, from, to), nil
+		return newForward(ch, from, to), nil
 	}
 	var refusal *ssh.OpenChannelError
 	if !errors.As(err, &refusal) {
@@ -176,6 +216,12 @@ func (h *sshHost) forward(ctx context.Context, kind string, msg []byte, from, to
 		err = fmt.Errorf("%w: %w", ErrForwardingRefused, err)
 	}
 	return nil, &net.OpError{Op: "dial", Net: to.Network(), Addr: to, Err: err}
+}
+
+// newForward makes a connection of a forwarding channel.
+func newForward(ch *channel, from, to net.Addr) net.Conn {
+	go io.Copy(io.Discard, ch.stderr())
+	return newConn(forward{ch}, from, to)
 }
 
 // begin has f begin something on a link, and again on another if that one

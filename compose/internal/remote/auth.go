@@ -38,8 +38,12 @@ func readIdentities(files []string) ([]identity, error) {
 
 func readIdentity(file string) (identity, error) {
 	id, err := readKey(file)
-	if err == nil {
-		id.cert, err = readCertificate(strings.TrimSuffix(file, ".pub")+"-cert.pub", id.public)
+	if err != nil {
+		return id, err
+	}
+	id.cert, err = readCertificate(strings.TrimSuffix(file, ".pub")+"-cert.pub", id.public)
+	if errors.Is(err, fs.ErrNotExist) {
+		return id, nil
 	}
 	return id, err
 }
@@ -77,13 +81,9 @@ func readPublicKey(file string) ssh.PublicKey {
 	return key
 }
 
-// readCertificate returns the certificate that ssh-keygen -s wrote beside the
-// file of a key, nil if there is none.
+// readCertificate returns the certificate of a key, or of any if key is nil.
 func readCertificate(file string, key ssh.PublicKey) (*ssh.Certificate, error) {
 	text, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
@@ -93,7 +93,7 @@ func readCertificate(file string, key ssh.PublicKey) (*ssh.Certificate, error) {
 	}
 	cert, ok := public.(*ssh.Certificate)
 	if !ok || cert.CertType != ssh.UserCert || key != nil && !sameKey(cert.Key, key) {
-		return nil, fmt.Errorf("certificate %s: is not a user certificate of the key beside it: sign the key again, or remove the file", file)
+		return nil, fmt.Errorf("certificate %s: is not a user certificate of its key: sign the key again, or remove the file", file)
 	}
 	return cert, nil
 }
@@ -115,11 +115,11 @@ func (k *keyring) close() {
 func (h *hop) keys(ctx context.Context) (*keyring, error) {
 	k := &keyring{}
 	held := k.ask(ctx, h.cfg.AgentSocket)
+	for i, cert := range h.certificates {
+		k.addCertificate(cert, h.cfg.CertificateFiles[i], h.identities, held)
+	}
 	var err error
 	switch {
-	case len(h.identities) == 0:
-		k.addHeld(held)
-		k.addDefaults()
 	case h.cfg.AgentKeys:
 		for _, id := range h.identities {
 			if err := k.addFile(id, held); err != nil {
@@ -127,6 +127,9 @@ func (h *hop) keys(ctx context.Context) (*keyring, error) {
 			}
 		}
 		k.addHeld(held)
+	case len(h.identities) == 0:
+		k.addHeld(held)
+		k.addDefaults()
 	default:
 		err = k.addFiles(h.identities, held)
 	}
@@ -196,14 +199,33 @@ func (k *keyring) addHeld(held []ssh.Signer) {
 // host may know though it does not know the authority.
 func (k *keyring) addIdentity(id identity, signer ssh.Signer) {
 	if id.cert != nil {
-		certified, err := ssh.NewCertSigner(id.cert, signer)
-		if err != nil {
-			k.tried = append(k.tried, fmt.Sprintf("certificate of %s (not offered: %v)", id.file, err))
-		} else {
-			k.add(certified, id.file)
-		}
+		k.certify(id.cert, id.file, signer)
 	}
 	k.add(signer, id.file)
+}
+
+// addCertificate adds a certificate with whoever has its key.
+func (k *keyring) addCertificate(cert *ssh.Certificate, file string, ids []identity, held []ssh.Signer) {
+	for _, id := range ids {
+		if id.signer != nil {
+			held = append(held, id.signer)
+		}
+	}
+	signer := find(held, cert.Key)
+	if signer == nil {
+		k.tried = append(k.tried, file+" (not offered: neither a file nor the agent has its key)")
+		return
+	}
+	k.certify(cert, file, signer)
+}
+
+func (k *keyring) certify(cert *ssh.Certificate, file string, signer ssh.Signer) {
+	certified, err := ssh.NewCertSigner(cert, signer)
+	if err != nil {
+		k.tried = append(k.tried, fmt.Sprintf("%s (not offered: %v)", file, err))
+		return
+	}
+	k.add(certified, file)
 }
 
 func find(held []ssh.Signer, public ssh.PublicKey) ssh.Signer {

@@ -44,6 +44,25 @@ func TestUserCertificates(t *testing.T) {
 	if !strings.Contains(server.Log(), "pkalg rsa-sha2-512-cert-v01@openssh.com") || strings.Contains(server.Log(), "pkalg ssh-rsa") {
 		t.Error("an RSA certificate was not used with SHA-2 alone")
 	}
+	t.Run("named, elsewhere than the key", func(t *testing.T) {
+		key := certified(t, "ed25519")
+		elsewhere := t.TempDir() + "/cert"
+		move(t, key+"-cert.pub", elsewhere)
+		cfg := configFor(server)
+		cfg.IdentityFiles, cfg.CertificateFiles = []string{key}, []string{elsewhere}
+		mustRun(t, open(t, cfg), Command{Script: ":"})
+		cfg.AgentKeys, cfg.IdentityFiles, cfg.AgentSocket = true, nil, sshtest.StartAgent(t, key)
+		mustRun(t, open(t, cfg), Command{Script: ":"})
+		cfg.AgentSocket = NoAgent
+		var auth *AuthError
+		if _, err := open(t, cfg).Run(t.Context(), Command{}); !errors.As(err, &auth) || !strings.Contains(err.Error(), elsewhere+" (not offered") {
+			t.Errorf("without its key: %v", err)
+		}
+		cfg.CertificateFiles = []string{elsewhere + "-none"}
+		if _, err := SSH(cfg); err == nil || !strings.Contains(err.Error(), elsewhere+"-none") {
+			t.Errorf("no such file: %v", err)
+		}
+	})
 	t.Run("expired", func(t *testing.T) {
 		cfg := configFor(server)
 		cfg.IdentityFiles = []string{certified(t, "ed25519", "-V", "20200101000000Z:20200102000000Z")}

@@ -61,9 +61,10 @@ type trust struct {
 
 // trust reads the known_hosts files anew, so that what was put right counts.
 func (h *hop) trust() (*trust, error) {
-	t := &trust{address: h.cfg.Address, name: h.cfg.Address, pins: h.pins}
+	// OpenSSH writes and looks up names in lower case.
+	t := &trust{address: h.cfg.Address, name: strings.ToLower(h.cfg.Address), pins: h.pins}
 	if h.cfg.HostKeyAlias != "" {
-		t.name = net.JoinHostPort(h.cfg.HostKeyAlias, "22") // as a line without a port is read
+		t.name = net.JoinHostPort(strings.ToLower(h.cfg.HostKeyAlias), "22") // as a line without a port is read
 	}
 	if len(t.pins) > 0 {
 		return t, nil

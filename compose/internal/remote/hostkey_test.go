@@ -126,6 +126,8 @@ func TestHostKeyAlias(t *testing.T) {
 		}
 	}
 	var e *HostKeyError
+	cfg.HostKeyAlias = "Builder"
+	mustRun(t, open(t, cfg), Command{Script: ":"})
 	cfg.KnownHosts = []string{server.KnownHosts}
 	if _, err := open(t, cfg).Run(t.Context(), Command{}); !errors.As(err, &e) || e.Kind != HostKeyUnknown || e.Address != server.Addr {
 		t.Errorf("known by its address alone: %v", err)

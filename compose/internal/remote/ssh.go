@@ -49,8 +49,12 @@ type SSHConfig struct {
 	IdentityFiles []string
 
 	// AgentKeys offers what else the agent has after the IdentityFiles, of
-	// which those that cannot be used are then passed over.
+	// which those that cannot be used are then passed over, and no usual file.
 	AgentKeys bool
+
+	// CertificateFiles are offered first, each with its key of IdentityFiles or
+	// the agent. The one beside an identity file (id-cert.pub) needs no name.
+	CertificateFiles []string
 
 	// AgentSocket is the SSH agent's. Empty is $SSH_AUTH_SOCK; NoAgent is none.
 	AgentSocket string
@@ -108,10 +112,11 @@ func SSH(cfg SSHConfig) (Host, error) {
 
 // A hop is a host that can be logged in to: the one meant, or one on the way.
 type hop struct {
-	cfg        SSHConfig
-	pins       []pin
-	identities []identity
-	via        *hop // nil if it is reached directly
+	cfg          SSHConfig
+	pins         []pin
+	identities   []identity
+	certificates []*ssh.Certificate
+	via          *hop // nil if it is reached directly
 }
 
 func newHop(cfg SSHConfig) (*hop, error) {
@@ -125,6 +130,13 @@ func newHop(cfg SSHConfig) (*hop, error) {
 	}
 	if h.identities, err = readIdentities(cfg.IdentityFiles); err != nil {
 		return nil, err
+	}
+	for _, file := range cfg.CertificateFiles {
+		cert, err := readCertificate(file, nil)
+		if err != nil {
+			return nil, err
+		}
+		h.certificates = append(h.certificates, cert)
 	}
 	if cfg.Via != nil {
 		if h.via, err = newHop(*cfg.Via); err != nil {

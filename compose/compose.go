@@ -29,7 +29,6 @@ import (
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose/internal/host"
-	"github.com/sand-boxer/sandboxer/compose/internal/remote"
 	"github.com/sand-boxer/sandboxer/extensions"
 )
 
@@ -49,6 +48,7 @@ type Config struct {
 type Extension struct {
 	info     sandboxer.ExtensionInfo
 	configs  map[string]HostConfig
+	warnings map[string][]string // of the hosts' SSH configuration
 	machines map[string]*host.Machine
 }
 
@@ -74,7 +74,7 @@ func New(cfg Config) (*Extension, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Extension{info: info, configs: map[string]HostConfig{}, machines: map[string]*host.Machine{}}
+	x := &Extension{info: info, configs: map[string]HostConfig{}, warnings: map[string][]string{}, machines: map[string]*host.Machine{}}
 	var problems []error
 	for _, h := range cfg.Hosts {
 		if err := x.addHost(h); err != nil {
@@ -95,11 +95,11 @@ func (x *Extension) addHost(h HostConfig) error {
 	if _, dup := x.configs[h.Name]; dup {
 		return fmt.Errorf("host %s is configured twice: %w", h.Name, sandboxer.ErrInvalid)
 	}
-	transport, err := connect(h)
+	transport, warnings, err := connect(h)
 	if err != nil {
 		return fmt.Errorf("host %s: %w", h.Name, err)
 	}
-	x.configs[h.Name] = h
+	x.configs[h.Name], x.warnings[h.Name] = h, warnings
 	x.machines[h.Name] = host.New(host.Config{
 		Name: h.Name, Root: h.Root, Socket: h.EngineSocket, Slots: h.Slots, CacheTTL: h.CacheTTL.Std(),
 	}, transport)
@@ -107,16 +107,6 @@ func (x *Extension) addHost(h HostConfig) error {
 		Name: h.Name, Address: h.Address, Region: h.Region, Labels: h.Labels, Slots: h.Slots, Price: h.Price,
 	})
 	return nil
-}
-
-func connect(h HostConfig) (remote.Host, error) {
-	user, addr, ssh := h.sshTarget()
-	if !ssh {
-		return remote.Local()
-	}
-	return remote.SSH(remote.SSHConfig{
-		Address: addr, User: user, HostKey: h.HostKey, KnownHosts: h.KnownHosts, IdentityFiles: h.IdentityFiles,
-	})
 }
 
 // Close ends the connections to all hosts. Sandboxes are not touched.
@@ -150,13 +140,13 @@ func (x *Extension) ProbeHost(ctx context.Context, name string) (sandboxer.HostS
 		return sandboxer.HostStatus{}, err
 	}
 	i := slices.IndexFunc(x.info.Hosts, func(h sandboxer.Host) bool { return h.Name == name })
-	status := sandboxer.HostStatus{Host: x.info.Hosts[i]}
+	status := sandboxer.HostStatus{Host: x.info.Hosts[i], Warnings: slices.Clone(x.warnings[name])}
 	facts, err := m.ProbeNow(ctx)
 	if err != nil {
 		status.Reason, status.Hint, status.Err = err.Error(), sandboxer.Hint(err), err
 		return status, nil
 	}
-	status.Available, status.Sandboxes, status.Warnings = true, facts.Sandboxes, facts.Warnings
+	status.Available, status.Sandboxes, status.Warnings = true, facts.Sandboxes, append(status.Warnings, facts.Warnings...)
 	status.FreeDisk = sandboxer.Bytes(facts.FreeBytes >> 20 << 20)
 	status.Isolation = []sandboxer.Isolation{sandboxer.IsolationContainer}
 	status.Facts = map[string]string{

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,6 +39,7 @@ type HostConfig struct {
 	// Address is ssh://user@host:port, or "local:" (in quotes in YAML) for the
 	// machine of the caller, without SSH. The user is the caller's own and the port 22 where
 	// left out; an IPv6 address stands in brackets. It holds no password and no path.
+	// With SSHConfig, host may be an alias of that file.
 	Address string `json:"address"`
 
 	// Root is the directory on the host that holds everything of sandboxer. If
@@ -67,9 +69,20 @@ type HostConfig struct {
 	// ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts.
 	KnownHosts []string `json:"known_hosts,omitempty"`
 
-	// IdentityFiles are the only keys to offer; absolute, or below "~/". If
-	// empty, those of the SSH agent and the usual files of ~/.ssh.
+	// IdentityFiles are the only keys to offer, each with the certificate
+	// beside it (id-cert.pub); absolute, or below "~/". If empty, those of the
+	// SSH agent and the usual files of ~/.ssh.
 	IdentityFiles []string `json:"identity_files,omitempty"`
+
+	// ProxyJump are the hosts on the way to this one, in the order of the
+	// connection. Each is checked as strictly as the host itself.
+	ProxyJump []JumpHost `json:"proxy_jump,omitempty"`
+
+	// SSHConfig is an OpenSSH client configuration, such as ~/.ssh/config, to
+	// look the host and its jump hosts up in; absolute, or below "~/". What is
+	// said here wins over what it says, and nothing it says weakens how keys
+	// are checked. None is read if empty.
+	SSHConfig string `json:"ssh_config,omitempty"`
 
 	// EngineSocket is the path of the engine's socket on the host; found by
 	// looking if empty.
@@ -150,6 +163,11 @@ func (h HostConfig) withDefaults() HostConfig {
 	}
 	h.Subnets = cmp.Or(h.Subnets, DefaultSubnets)
 	h.KnownHosts, h.IdentityFiles = expandHome(h.KnownHosts), expandHome(h.IdentityFiles)
+	h.SSHConfig = expandHome([]string{h.SSHConfig})[0]
+	h.ProxyJump = slices.Clone(h.ProxyJump)
+	for i, j := range h.ProxyJump {
+		h.ProxyJump[i].KnownHosts, h.ProxyJump[i].IdentityFiles = expandHome(j.KnownHosts), expandHome(j.IdentityFiles)
+	}
 	return h
 }
 
@@ -198,7 +216,10 @@ func (h HostConfig) sshTarget() (user, addr string, ok bool) {
 }
 
 // A target is a parsed address; the local one has no port.
-type target struct{ user, host, port string }
+type target struct {
+	user, host, port string
+	asked            string // the port, if the address has one
+}
 
 var (
 	hostName    = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
@@ -223,17 +244,31 @@ func parseAddress(text string) (target, error) {
 	if u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return target{}, errors.New("goes on after the port: a directory on the host belongs in root")
 	}
-	t := target{user: u.User.Username(), host: u.Hostname(), port: cmp.Or(u.Port(), "22")}
-	if u.User != nil && !sshUser.MatchString(t.user) {
-		return target{}, fmt.Errorf("has %q before the @, which is not the name of an account", t.user)
+	t := target{user: u.User.Username(), host: u.Hostname(), port: cmp.Or(u.Port(), "22"), asked: u.Port()}
+	if u.User != nil && t.user == "" {
+		return target{}, errors.New(`has "" before the @, which is not the name of an account`)
 	}
-	if _, err := netip.ParseAddr(t.host); err != nil && !sshHostName.MatchString(t.host) {
-		return target{}, fmt.Errorf("has %q as host, which is neither a name nor an address", t.host)
+	if strings.HasSuffix(u.Host, ":") {
+		t.port = ""
 	}
-	if n, err := strconv.Atoi(t.port); err != nil || n < 1 || n > 65535 || strings.HasSuffix(u.Host, ":") {
-		return target{}, errors.New("has a port that is not between 1 and 65535")
+	if err := t.check(); err != nil {
+		return target{}, err
 	}
 	return t, nil
+}
+
+// check says what is wrong with a target; a user is not required.
+func (t target) check() error {
+	if t.user != "" && !sshUser.MatchString(t.user) {
+		return fmt.Errorf("has %q before the @, which is not the name of an account", t.user)
+	}
+	if _, err := netip.ParseAddr(t.host); err != nil && !sshHostName.MatchString(t.host) {
+		return fmt.Errorf("has %q as host, which is neither a name nor an address", t.host)
+	}
+	if n, err := strconv.Atoi(t.port); err != nil || n < 1 || n > 65535 {
+		return errors.New("has a port that is not between 1 and 65535")
+	}
+	return nil
 }
 
 // problems judges a configuration whose defaults are filled in.
@@ -279,28 +314,24 @@ func (h HostConfig) problems() (problems []*sandboxer.FieldError) {
 	return problems
 }
 
-// trustProblems judges what identifies the host and the caller to each other.
+// trustProblems judges what identifies the host and the caller to each other,
+// and the way.
 func (h HostConfig) trustProblems(bad func(field, format string, args ...any)) {
-	for i, text := range h.HostKey {
-		if !isHostKey(text) {
-			bad(fmt.Sprintf("host_key[%d]", i), "%q is neither a fingerprint such as ssh-keygen -l prints (SHA256:…) nor a public key (ssh-ed25519 AAAA…)", text)
+	if h.SSHConfig != "" && !filepath.IsAbs(h.SSHConfig) {
+		bad("ssh_config", "%q is neither an absolute path nor one below ~/", h.SSHConfig)
+	}
+	h.itself().trustProblems("", bad)
+	for i, j := range h.ProxyJump {
+		at := fmt.Sprintf("proxy_jump[%d].", i)
+		if t, err := parseAddress(j.Address); err != nil {
+			bad(at+"address", "%v", err)
+		} else if t.port == "" {
+			bad(at+"address", "is local:, which is not on the way to anywhere: write ssh://user@host:22")
 		}
+		j.trustProblems(at, bad)
 	}
-	if len(h.HostKey) > 0 && len(h.KnownHosts) > 0 {
-		bad("known_hosts", "is not read when host_key pins the keys: take one of them out")
-	}
-	for _, list := range []struct {
-		field string
-		paths []string
-	}{{"known_hosts", h.KnownHosts}, {"identity_files", h.IdentityFiles}} {
-		for i, p := range list.paths {
-			if !filepath.IsAbs(p) {
-				bad(fmt.Sprintf("%s[%d]", list.field, i), "%q is neither an absolute path nor one below ~/", p)
-			}
-		}
-	}
-	if h.local() && len(h.HostKey)+len(h.KnownHosts)+len(h.IdentityFiles) > 0 {
-		bad("address", "is local:, which uses no SSH: take host_key, known_hosts and identity_files out")
+	if h.local() && len(h.HostKey)+len(h.KnownHosts)+len(h.IdentityFiles)+len(h.ProxyJump)+len(h.SSHConfig) > 0 {
+		bad("address", "is local:, which uses no SSH: take host_key, known_hosts, identity_files, proxy_jump and ssh_config out")
 	}
 }
 

@@ -158,7 +158,21 @@ func TestHostConfigValidate(t *testing.T) {
 		{"identity of another account", func(h *HostConfig) { h.IdentityFiles = []string{"~bob/.ssh/id"} },
 			`identity_files[0]: "~bob/.ssh/id" is neither an absolute path nor one below ~/`},
 		{"keys without SSH", func(h *HostConfig) { h.Address, h.HostKey = "local:", []string{key} },
-			"address: is local:, which uses no SSH: take host_key, known_hosts and identity_files out"},
+			"address: is local:, which uses no SSH: take host_key, known_hosts, identity_files, proxy_jump and ssh_config out"},
+		{"jump host in place", func(h *HostConfig) {
+			h.SSHConfig, h.ProxyJump = "~/.ssh/config", []JumpHost{{Address: "ssh://bastion", HostKey: []string{key}, IdentityFiles: []string{"~/.ssh/id"}}}
+		}, ""},
+		{"jump hosts that cannot be", func(h *HostConfig) {
+			h.ProxyJump = []JumpHost{{Address: "bastion"}, {Address: "local:"}, {Address: "ssh://b", HostKey: []string{"MD5:aa"}, KnownHosts: []string{"/k"}, IdentityFiles: []string{"id"}}}
+		}, `proxy_jump[0].address: is not the address of a host: write ssh://user@host:22, ssh://user@[2001:db8::7]:22, or local: for this machine
+proxy_jump[1].address: is local:, which is not on the way to anywhere: write ssh://user@host:22
+proxy_jump[2].host_key[0]: "MD5:aa" is neither a fingerprint such as ssh-keygen -l prints (SHA256:…) nor a public key (ssh-ed25519 AAAA…)
+proxy_jump[2].known_hosts: is not read when host_key pins the keys: take one of them out
+proxy_jump[2].identity_files[0]: "id" is neither an absolute path nor one below ~/`},
+		{"relative configuration of SSH", func(h *HostConfig) { h.SSHConfig = "config" },
+			`ssh_config: "config" is neither an absolute path nor one below ~/`},
+		{"way without SSH", func(h *HostConfig) { h.Address, h.ProxyJump = "local:", []JumpHost{{Address: "ssh://b"}} },
+			"address: is local:, which uses no SSH: take host_key, known_hosts, identity_files, proxy_jump and ssh_config out"},
 		{"two problems", func(h *HostConfig) { h.Slots, h.CacheTTL = -1, -1 },
 			"slots: is negative: 0 is no limit\ncache_ttl: is negative"},
 	}
@@ -205,7 +219,12 @@ func TestParseHosts(t *testing.T) {
 		{
 			Name: "2001-db8--7", Address: "ssh://[2001:db8::7]", Subnets: DefaultSubnets,
 			KnownHosts: []string{filepath.FromSlash("/home/alice/.ssh/known_hosts_lab")},
+			ProxyJump: []JumpHost{{
+				Address: "ssh://ops@bastion.example.org", HostKey: []string{"SHA256:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"},
+				IdentityFiles: []string{filepath.FromSlash("/home/alice/.ssh/bastion")},
+			}},
 		},
+		{Name: "lab2", Address: "ssh://lab2", Subnets: DefaultSubnets, SSHConfig: filepath.FromSlash("/home/alice/.ssh/config")},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -218,7 +237,7 @@ func TestParseHostsRefuses(t *testing.T) {
 		{"no hosts", "hosts:\n", `hosts.yaml:1: hosts: is empty: list at least one host, such as "- address: ssh://user@host"`},
 		{"no such key", "host:\n- address: 'local:'\n", `hosts.yaml:1: host: unknown key, did you mean "hosts"?`},
 		{"no such key of a host", "hosts:\n- address: 'local:'\n  password: x\n",
-			"hosts.yaml:3: hosts[0].password: unknown key: known here are address, cache_ttl, engine_socket, host_key, identity_files, known_hosts, labels, name, price, region, root, slots, subnets"},
+			"hosts.yaml:3: hosts[0].password: unknown key: known here are address, cache_ttl, engine_socket, host_key, identity_files, known_hosts, labels, name, price, proxy_jump, region, root, slots, ssh_config, subnets"},
 		{"wrong type", "hosts:\n- address: 'local:'\n  slots: many\n", `hosts.yaml:3: hosts[0].slots: "many" is not a whole number`},
 		{"bad duration", "hosts:\n- address: 'local:'\n  cache_ttl: 3 days\n",
 			`hosts.yaml:3: hosts[0].cache_ttl: "3 days" is not a duration: write 90s, 30m or 1h30m`},

@@ -81,9 +81,9 @@ func (h *hop) trust() (*trust, error) {
 }
 
 func defaultKnownHosts() []string {
-	files := []string{"/etc/ssh/ssh_known_hosts"}
+	files := []string{"/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"}
 	if home, err := os.UserHomeDir(); err == nil {
-		files = append(files, filepath.Join(home, ".ssh", "known_hosts"))
+		files = append(files, filepath.Join(home, ".ssh", "known_hosts"), filepath.Join(home, ".ssh", "known_hosts2"))
 	}
 	return slices.DeleteFunc(files, func(file string) bool {
 		_, err := os.Stat(file)

@@ -34,8 +34,8 @@ type SSHConfig struct {
 	HostKey []string
 
 	// KnownHosts are the files to look the host up in; they have to exist.
-	// Empty are those of ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts that
-	// do. A host that is in none is refused.
+	// Empty are those of OpenSSH that do: ~/.ssh/known_hosts,
+	// /etc/ssh/ssh_known_hosts, and each with a 2 at the end. A host that is in none is refused.
 	KnownHosts []string
 
 	// HostKeyAlias is the name to look the host up by in known_hosts files, and

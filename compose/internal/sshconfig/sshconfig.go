@@ -52,6 +52,22 @@ type Host struct {
 	Warnings []string // what is not followed, with file and line
 }
 
+// KnownHosts returns the files to look the host's key up in, with OpenSSH's
+// usual ones for a kind that the file does not name. Nil if it names neither.
+func (h *Host) KnownHosts() []string {
+	if h.UserKnownHosts == nil && h.GlobalKnownHosts == nil {
+		return nil
+	}
+	user, global := h.UserKnownHosts, h.GlobalKnownHosts
+	if home, err := os.UserHomeDir(); err == nil && user == nil {
+		user = []string{filepath.Join(home, ".ssh", "known_hosts"), filepath.Join(home, ".ssh", "known_hosts2")}
+	}
+	if global == nil {
+		global = []string{"/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"}
+	}
+	return append(append([]string{}, user...), global...) // not nil
+}
+
 // Resolve reads what file, and the files it includes, say about a host. An
 // error is a [*sandboxer.FieldError] with file and line.
 func Resolve(file string, q Query) (*Host, error) {

@@ -28,6 +28,7 @@ type memory struct {
 	Egress   sandboxer.Egress        `json:"egress"`
 	Limits   sandboxer.Resources     `json:"limits"`
 	Expose   []sandboxer.Expose      `json:"expose,omitempty"`
+	Secrets  *secretMemory           `json:"secrets,omitempty"` // nil: it was given none
 }
 
 type serviceMemory struct {
@@ -62,6 +63,9 @@ func (x *Extension) Provision(ctx context.Context, req sandboxer.ProvisionReques
 	}
 	if !sandboxer.ValidID(req.SandboxID) {
 		return h, fmt.Errorf("%w: %q is not a sandbox id", sandboxer.ErrInvalid, req.SandboxID)
+	}
+	if err := complete(req); err != nil {
+		return h, err
 	}
 	d, err := x.draft(ctx, req)
 	if err != nil {
@@ -161,8 +165,12 @@ func (p *provisioning) prepareAndRun(ctx context.Context, r *host.Reserved) (*me
 		return nil, err
 	}
 	mem := p.memory(networks)
+	mem.Secrets = p.secretMemory(r)
 	job, err := p.job(ctx, r, mem)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.placeSecrets(ctx, r); err != nil {
 		return nil, err
 	}
 	err = p.Run(ctx, r, job, &jobOutput{ctx: ctx})
@@ -233,7 +241,7 @@ func (p *provisioning) job(ctx context.Context, r *host.Reserved, mem *memory) (
 	}
 	plan := p.draft.plan
 	place := admission.Placement{
-		Project: project(p.req.SandboxID), Workdir: r.Dir() + "/src", PinDir: r.Dir() + "/pins",
+		Project: project(p.req.SandboxID), Workdir: r.Dir() + "/src", PinDir: r.Dir() + "/pins", SecretDir: r.Secrets,
 		Labels: p.labels(r), ImageLabels: map[string]string{host.LabelID: p.req.SandboxID}, Subnets: mem.Networks, CPUs: float64(about.CPUs),
 	}
 	canonical, err := plan.Render(place)

@@ -145,6 +145,7 @@ type Sight struct {
 	Attempt    string
 	Expires    time.Time
 	Root       string
+	Secrets    string // where its secrets lie; empty if there are none
 	Plan       []byte // plan.json as it was placed; empty before
 }
 
@@ -162,6 +163,8 @@ func (m *Machine) Look(ctx context.Context, id string) (*Sight, error) {
 			s.Present = true
 		case "destroying":
 			s.Destroying = true
+		case "secrets":
+			s.Secrets = value
 		case "root":
 			s.Root = value
 		case "plan":

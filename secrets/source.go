@@ -19,8 +19,8 @@ import (
 	"github.com/sand-boxer/sandboxer"
 )
 
-// A Source is where one secret comes from: exactly one of Env, File and
-// Command.
+// A Source is where one secret comes from: exactly one of an environment
+// variable, a file and a command.
 type Source struct {
 	// Env is the name of an environment variable of this process.
 	Env string `json:"env,omitempty"`
@@ -29,7 +29,7 @@ type Source struct {
 	// are the value, at most 64 KiB. Only the account may be able to read it.
 	File string `json:"file,omitempty"`
 
-	// Shared allows that other accounts can read File.
+	// Shared allows that other accounts can read the file.
 	Shared bool `json:"shared,omitempty"`
 
 	// Command is a program and its arguments, run without a shell, in the
@@ -38,11 +38,11 @@ type Source struct {
 	// dropped. Arguments are seen by all on this machine: they hold no secret.
 	Command []string `json:"command,omitempty"`
 
-	// PassEnv names environment variables that Command gets beside PATH, HOME
+	// PassEnv names environment variables that the command gets beside PATH, HOME
 	// and the language.
 	PassEnv []string `json:"pass_env,omitempty"`
 
-	// Timeout bounds Command, at most 1m. 30s if zero.
+	// Timeout bounds the command, at most 1m. 30s if zero.
 	Timeout sandboxer.Duration `json:"timeout,omitempty"`
 }
 

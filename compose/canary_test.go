@@ -365,6 +365,10 @@ func TestSecretsAreNowhereElse(t *testing.T) {
 		t.Errorf("a service does not start again: %v: %s", err, out)
 	}
 
+	lose(t, box.ID) // as a restart of the host does
+	if seen, err := r.Inspect(t.Context(), box.ID); err != nil || !strings.Contains(seen.Observed.Detail, "its secrets are gone") {
+		t.Errorf("without its secrets: %v, %+v", err, seen.Observed)
+	}
 	birds.renew("DB_PASSWORD")
 	if _, err := r.Recreate(w.heard(t.Context()), box.ID); err != nil {
 		t.Fatalf("recreate: %v\n%s", err, logOf(err))
@@ -383,6 +387,16 @@ func TestSecretsAreNowhereElse(t *testing.T) {
 	r.assertNothing(t, box.ID)
 	lookAtRecords(t, r.Client, box.ID, db, birds)
 	w.look(t, birds)
+}
+
+func lose(t *testing.T, id string) {
+	t.Helper()
+	dirs, _ := filepath.Glob("/dev/shm/sandboxer-*/" + id)
+	for _, dir := range dirs {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // checkModes looks at the files on the host: in a closed directory, and open

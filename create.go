@@ -77,6 +77,9 @@ func (c *Client) prepare(req CreateRequest) (*prepared, error) {
 	if err := problems.err(); err != nil {
 		return nil, err
 	}
+	if err := c.hasResolver(profile); err != nil {
+		return nil, err
+	}
 	if p.ttl > profile.MaxTTL {
 		return nil, WithHint(fmt.Errorf("ttl %v: %w: %s allows at most %v", p.ttl, ErrLimit, profile.ID, profile.MaxTTL), "ask for at most %v, or raise max_ttl in the profile", profile.MaxTTL)
 	}
@@ -118,7 +121,8 @@ type PlanOptions struct {
 }
 
 // Plan says where Create would put a sandbox, what admission says, and what
-// it would cost, and creates nothing. A denial is in Plan.Admission with a
+// it would cost, and creates nothing. Secrets are not asked for, only whether
+// they can be, see [SecretChecker]. A denial is in Plan.Admission with a
 // nil error; a request without a usable host returns the plan and a RouteError.
 func (c *Client) Plan(ctx context.Context, req CreateRequest, opts PlanOptions) (_ *Plan, err error) {
 	ctx, end := c.trace(ctx, "plan", slog.String("profile.id", req.Profile))
@@ -129,6 +133,9 @@ func (c *Client) Plan(ctx context.Context, req CreateRequest, opts PlanOptions) 
 	}
 	now := c.now()
 	preq := p.request(newID(), 1, now, now.Add(p.ttl.Std()))
+	if err := c.checkSecrets(ctx, secretRequests(p.profile, preq.SandboxID, p.Consumer)); err != nil {
+		return nil, fail("plan", nil, err)
+	}
 	route, routeErr := c.route(ctx, preq, p.policy, p.Host, opts.Probe)
 	plan := &Plan{Profile: p.profile.ID, Route: route, Admission: Admission{Verdict: Allow, Violations: []Violation{}, Rewrites: []Rewrite{}}}
 	if ext := c.firstExtension(route); ext != nil {
@@ -170,7 +177,8 @@ func (c *Client) admit(ctx context.Context, ext Extension, req ProvisionRequest)
 //
 // A request that can be refused without a host is refused before anything is
 // recorded: ErrNotFound, ErrInvalid, ErrLimit, ErrAdmission. Without a usable
-// host it returns ErrNoRoute, again with nothing recorded. After that the
+// host it returns ErrNoRoute, and without a secret that the profile names the
+// resolver's error, again with nothing recorded. After that the
 // sandbox is returned together with the error: if it fails, what was made is
 // torn down on a context detached from ctx, and the sandbox is destroyed with
 // Failure set, or still destroying if absence could not be proved. With
@@ -210,6 +218,10 @@ func (c *Client) Create(ctx context.Context, req CreateRequest) (s *Sandbox, err
 	if err != nil {
 		return nil, fail("create", nil, err)
 	}
+	secrets, err := c.resolveSecrets(ctx, secretRequests(p.profile, preq.SandboxID, p.Consumer))
+	if err != nil {
+		return nil, fail("create", nil, err)
+	}
 	r, err := c.record(ctx, p, preq, route, admission)
 	if errors.Is(err, ErrExists) && req.IdempotencyKey != "" {
 		// another process was faster with the same key
@@ -220,7 +232,7 @@ func (c *Client) Create(ctx context.Context, req CreateRequest) (s *Sandbox, err
 	if err != nil {
 		return nil, fail("create", nil, err)
 	}
-	return c.establish(ctx, "create", r, route.accepted())
+	return c.establish(ctx, "create", r, secrets, route.accepted())
 }
 
 // record stores the sandbox as requested: from here on it can be found and finished by anybody.
@@ -263,7 +275,7 @@ func (p Profile) workBound() time.Duration {
 }
 
 // establish provisions r on the first candidate that can take it.
-func (c *Client) establish(ctx context.Context, op string, r *Record, candidates []Candidate) (*Sandbox, error) {
+func (c *Client) establish(ctx context.Context, op string, r *Record, secrets map[string]Secret, candidates []Candidate) (*Sandbox, error) {
 	id, token := r.Sandbox.ID, r.Operation.Token
 	for i, cand := range candidates {
 		ext := c.registry.byHost[cand.Host]
@@ -284,7 +296,7 @@ func (c *Client) establish(ctx context.Context, op string, r *Record, candidates
 			return &r.Sandbox, fail(op, r, err)
 		}
 		r = next
-		cause := c.provision(ctx, ext, r)
+		cause := c.provision(ctx, ext, r, secrets)
 		if cause == nil {
 			return &r.Sandbox, nil
 		}
@@ -297,13 +309,18 @@ func (c *Client) establish(ctx context.Context, op string, r *Record, candidates
 	return &r.Sandbox, fail(op, r, &RouteError{Route: r.Sandbox.Route})
 }
 
-// provision takes r from provisioning to ready, or says why not. On success r
-// holds the stored record.
-func (c *Client) provision(ctx context.Context, ext Extension, r *Record) error {
+// provision takes r from provisioning to ready, or says why not, showing no
+// secret. On success r holds the stored record.
+func (c *Client) provision(ctx context.Context, ext Extension, r *Record, secrets map[string]Secret) error {
+	hide := conceal(secrets)
+	return hide.error(c.provisionWith(hide.progress(ctx), ext, r, secrets))
+}
+
+func (c *Client) provisionWith(ctx context.Context, ext Extension, r *Record, secrets map[string]Secret) error {
 	s := r.Sandbox
 	handle, err := c.provisionBounded(ctx, ext, ProvisionRequest{
 		SandboxID: s.ID, Generation: s.Generation, Host: s.Host, Profile: s.Profile, Inputs: s.Inputs,
-		Consumer: s.Consumer, Labels: s.Labels, CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt,
+		Consumer: s.Consumer, Labels: s.Labels, CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt, Secrets: secrets,
 	})
 	if err != nil {
 		return err

@@ -143,7 +143,8 @@ func stoppedBy(ctx context.Context, cause error) Reason {
 
 // Recreate tears a sandbox down and establishes it again on the same host,
 // under the same id, with Generation one higher and the same expiry. What
-// admission refuses is refused before anything is torn down.
+// admission refuses is refused before anything is torn down, and secrets are
+// asked for anew before that.
 //
 // It is ErrState for a sandbox that is being destroyed, is destroyed or has
 // expired, and ErrConflict while another process establishes it or when a
@@ -159,6 +160,10 @@ func (c *Client) Recreate(ctx context.Context, id string) (s *Sandbox, err error
 		return &r.Sandbox, fail("recreate", r, err)
 	}
 	if err := c.readmit(ctx, r); err != nil {
+		return &r.Sandbox, fail("recreate", r, err)
+	}
+	secrets, err := c.resolveSecrets(ctx, secretRequests(r.Sandbox.Profile, id, r.Sandbox.Consumer))
+	if err != nil {
 		return &r.Sandbox, fail("recreate", r, err)
 	}
 	r, err = c.edit(ctx, id, func(r *Record) error {
@@ -186,7 +191,7 @@ func (c *Client) Recreate(ctx context.Context, id string) (s *Sandbox, err error
 	if err != nil {
 		return c.stopRecreate(ctx, r, removal, err)
 	}
-	return c.establish(ctx, "recreate", next, []Candidate{{Extension: next.Sandbox.Extension, Host: next.Sandbox.Host}})
+	return c.establish(ctx, "recreate", next, secrets, []Candidate{{Extension: next.Sandbox.Extension, Host: next.Sandbox.Host}})
 }
 
 // stopRecreate ends a recreate between the old generation and the new one.
@@ -219,7 +224,7 @@ func (c *Client) recreatable(r *Record) error {
 
 func (c *Client) readmit(ctx context.Context, r *Record) error {
 	ext, err := c.extensionOf(r)
-	if err != nil {
+	if err = cmp.Or(err, c.hasResolver(r.Sandbox.Profile)); err != nil {
 		return err
 	}
 	s := r.Sandbox

@@ -31,6 +31,7 @@ type Extension interface {
 	// If ctx ends, Provision returns promptly with an error wrapping
 	// context.Cause(ctx); it may leave a part behind, which Teardown removes.
 	// It returns ErrInvalid or ErrAdmission for a request it can never serve,
+	// such as one whose Secrets lack a name of the profile's secret_refs,
 	// ErrUnavailable if another host or a later try may succeed, and
 	// ErrConflict if somebody else tore the sandbox down meanwhile.
 	// Together with an error the Handle may be partly filled.
@@ -156,6 +157,10 @@ type ProvisionRequest struct {
 	Labels     map[string]string
 	CreatedAt  time.Time
 	ExpiresAt  time.Time
+	// Secrets are the values of Profile.Setup.SecretRefs; nil outside of
+	// Provision. They reach the services of the sandbox and nothing else: no
+	// handle, label, argument list, environment, message or file that is kept.
+	Secrets map[string]Secret
 }
 
 // A Handle is the extension's memory of one sandbox. Client stores it and

@@ -110,7 +110,7 @@ type Resources struct {
 // never part of a profile, a record or an event.
 type Setup struct {
 	Metadata   map[string]string `json:"metadata,omitempty"`
-	SecretRefs []string          `json:"secret_refs,omitempty"` // names only
+	SecretRefs []string          `json:"secret_refs,omitempty"` // names only; Config.Secrets finds the values
 }
 
 // Placement says which hosts may take a sandbox, in which order.
@@ -211,6 +211,14 @@ func (p Profile) Validate() error {
 	for i, e := range p.Expose {
 		if e.Service == "" || e.Port < 1 || e.Port > 65535 {
 			bad(fmt.Sprintf("expose[%d]", i), "needs a service and a port between 1 and 65535")
+		}
+	}
+	for i, name := range p.Setup.SecretRefs {
+		switch field := fmt.Sprintf("setup.secret_refs[%d]", i); {
+		case !secretName.MatchString(name):
+			bad(field, "%q is not a name: letters, digits and ._- only, at most 128; values do not belong in a profile", name)
+		case slices.Contains(p.Setup.SecretRefs[:i], name):
+			bad(field, "%q is listed twice", name)
 		}
 	}
 	if _, declared := p.Inputs[WorkspaceInput]; !declared {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -230,6 +231,9 @@ func (rec *reconciler) adopt(ctx context.Context, ext Extension, f Found) {
 	}}
 	ready, err := rec.waitBounded(ctx, ext, f.Handle, adoptBound, profile.Require)
 	if err != nil {
+		if !known || len(profile.Setup.SecretRefs) > 0 {
+			err = wordless(err)
+		}
 		failure := failureOf(err)
 		r.Sandbox.State, r.Sandbox.Failure = StateFailed, failure
 		r.Sandbox.blame(err)
@@ -241,6 +245,17 @@ func (rec *reconciler) adopt(ctx context.Context, ext Extension, f Found) {
 		return
 	}
 	rec.report.Adopted = append(rec.report.Adopted, r.Sandbox.ID)
+}
+
+// wordless says which service is not ready without what the service said:
+// that may hold secrets, which a process that gave it none cannot take out.
+func wordless(err error) error {
+	var notReady *NotReadyError
+	if !errors.As(err, &notReady) {
+		return err
+	}
+	state, _, _ := strings.Cut(notReady.State, ":")
+	return &NotReadyError{Service: notReady.Service, State: state, TimedOut: notReady.TimedOut}
 }
 
 // adoptBound is how long an adopted sandbox may take to show that it is ready.

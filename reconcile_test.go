@@ -2,6 +2,7 @@ package sandboxer_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -446,4 +447,37 @@ func TestEverySandboxIsInOneListOfTheReport(t *testing.T) {
 	if len(all) != 2 || len(slices.Compact(all)) != 2 {
 		t.Errorf("report is %+v", report)
 	}
+}
+
+// TestAdoptionTellsNoSecret: a process that gave a sandbox no secrets cannot
+// take them out of what its services say, so it records none of that.
+func TestAdoptionTellsNoSecret(t *testing.T) {
+	w := newWorld(t)
+	v := &vault{values: map[string]string{"db": hunter}}
+	made := w.create(w.client(process{secrets: v, profiles: []sandboxer.Profile{secretProfile("db")}}))
+	w.store = obedientStore{sandboxer.NewMemoryStore()}
+	c := w.client(process{secrets: v, profiles: []sandboxer.Profile{secretProfile("db")}, wrap: func(f *extensiontest.Fake) sandboxer.Extension {
+		return unready{f, &sandboxer.NotReadyError{Service: "web", State: "unhealthy: " + hunter, Log: hunter}}
+	}})
+	if _, err := c.Reconcile(t.Context(), sandboxer.ReconcileOptions{Adopt: true}); err != nil {
+		t.Fatal(err)
+	}
+	told, _ := json.Marshal(w.record(made.ID))
+	events, err := c.Events(t.Context(), made.ID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, _ := json.Marshal(events)
+	if text := string(told) + string(lines); strings.Contains(text, "hunter2") || !strings.Contains(text, "service web is unhealthy") {
+		t.Errorf("recorded: %s", text)
+	}
+}
+
+type unready struct {
+	*extensiontest.Fake
+	why error
+}
+
+func (u unready) WaitReady(context.Context, sandboxer.Handle) (sandboxer.Readiness, error) {
+	return sandboxer.Readiness{}, u.why
 }

@@ -1,6 +1,7 @@
 package sandboxer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ func (c *Client) existing(ctx context.Context, p *prepared) (s *Sandbox, done bo
 		case state != StateRequested && state != StateProvisioning:
 			return &r.Sandbox, true, fail("create", r, WithHint(fmt.Errorf("the sandbox of this idempotency key is %s (%s): %w", state, r.Sandbox.Reason, ErrState), "use a new key for a new sandbox"))
 		case r.Operation.abandoned(c.now()):
-			if err := c.resumable(r); err != nil {
+			if err := cmp.Or(c.resumable(r), c.hasResolver(r.Sandbox.Profile)); err != nil {
 				return &r.Sandbox, true, fail("create", r, err)
 			}
 			claimed, err := c.claim(ctx, r.Sandbox.ID)
@@ -85,6 +86,11 @@ func (c *Client) resume(ctx context.Context, r *Record) (*Sandbox, error) {
 			return &r.Sandbox, fail("create", r, err)
 		}
 	}
+	secrets, err := c.resolveSecrets(ctx, secretRequests(r.Sandbox.Profile, r.Sandbox.ID, r.Sandbox.Consumer))
+	if err != nil {
+		r, _, err = c.clean(ctx, c.registry.byHost[r.Sandbox.Host], r, err, false)
+		return &r.Sandbox, fail("create", r, err)
+	}
 	left = left[max(i, 0):]
-	return c.establish(ctx, "create", r, left)
+	return c.establish(ctx, "create", r, secrets, left)
 }

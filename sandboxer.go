@@ -56,6 +56,9 @@ type Config struct {
 	// Store keeps records and events. Required: sqlstore.Open for one that
 	// outlives the process, [NewMemoryStore] for one that does not.
 	Store Store
+	// Secrets finds the values that profiles name under setup.secret_refs.
+	// Without it such profiles are refused.
+	Secrets SecretResolver
 	// Sink receives events while [Client.KeepDelivering] runs, when
 	// [Client.Deliver] is called and at [Client.Close]. Optional.
 	Sink EventSink
@@ -73,6 +76,7 @@ type Client struct {
 	registry *Registry
 	profiles map[string]Profile
 	store    Store
+	secrets  SecretResolver
 	sink     EventSink
 	delivery Delivery
 	recorded chan struct{} // holds a token when an event was recorded that KeepDelivering has not seen
@@ -85,7 +89,7 @@ type Client struct {
 // network I/O.
 func New(cfg Config) (*Client, error) {
 	c := &Client{
-		profiles: map[string]Profile{}, store: cfg.Store, log: cfg.Logger, tracer: cfg.Tracer,
+		profiles: map[string]Profile{}, store: cfg.Store, secrets: cfg.Secrets, log: cfg.Logger, tracer: cfg.Tracer,
 		sink: cfg.Sink, delivery: cfg.Delivery.withDefaults(), recorded: make(chan struct{}, 1),
 	}
 	if c.log == nil {

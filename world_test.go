@@ -43,6 +43,7 @@ type process struct {
 	judge    func(sandboxer.ProvisionRequest) []sandboxer.Violation
 	wrap     func(*extensiontest.Fake) sandboxer.Extension
 	store    sandboxer.Store
+	secrets  sandboxer.SecretResolver
 	sink     sandboxer.EventSink
 	delivery sandboxer.Delivery
 	tracer   sandboxer.Tracer
@@ -64,7 +65,7 @@ func (w *world) client(p process) *sandboxer.Client {
 	if p.profiles == nil {
 		p.profiles = []sandboxer.Profile{basicProfile()}
 	}
-	c, err := sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: p.profiles, Store: p.store, Sink: p.sink, Delivery: p.delivery, Tracer: p.tracer, Logger: p.log})
+	c, err := sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: p.profiles, Store: p.store, Secrets: p.secrets, Sink: p.sink, Delivery: p.delivery, Tracer: p.tracer, Logger: p.log})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -95,8 +95,6 @@ func supported(p sandboxer.Profile) error {
 		return refuse("network.host_access", "with egress %s", p.Network.Egress)
 	case len(p.Network.DNS) > 0:
 		return refuse("network.dns", "with resolvers of its own")
-	case len(p.Setup.SecretRefs) > 0:
-		return refuse("setup.secret_refs", "%q", p.Setup.SecretRefs)
 	}
 	return nil
 }
@@ -168,7 +166,7 @@ func policy(p sandboxer.Profile, cfg ProfileConfig) admission.Policy {
 	policy := admission.Policy{
 		Egress: p.Network.Egress, Destinations: p.Network.Allow, HostAccess: p.Network.HostAccess, OfflineBuilds: cfg.BuildEgress == sandboxer.EgressDeny,
 		CPUs: p.Resources.CPUs, Memory: int64(p.Resources.Memory), PIDs: p.Resources.PIDs,
-		MaxContainers: cfg.MaxContainers, Allow: cfg.Allow,
+		MaxContainers: cfg.MaxContainers, Allow: cfg.Allow, Secrets: p.Setup.SecretRefs,
 	}
 	if policy.CPUs == 0 {
 		policy.CPUs = defaultCPUs

@@ -35,7 +35,9 @@ services:
     command: [serve, "8080", hello]
     ports: ["18081:8080"]
     volumes: ["data:/data"]
+    secrets: [token]
 volumes: {data: {}}
+secrets: {token: {external: true}}
 `})
 	host.CacheTTL = sandboxer.Duration(time.Hour) // the kit makes many of the same tree
 	r := &rig{root: host.Root}
@@ -45,6 +47,7 @@ volumes: {data: {}}
 		},
 		Request: sandboxer.ProvisionRequest{
 			Host: host.Name, Profile: conformanceProfile(), Inputs: map[string]string{"repo": repo},
+			Secrets:   map[string]sandboxer.Secret{"token": sandboxer.NewSecret([]byte("kit-secret"))},
 			Consumer:  sandboxer.Consumer{Project: "kit", ActorType: sandboxer.ActorAutomation, Actor: "go-test"},
 			CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
 		},
@@ -65,7 +68,7 @@ volumes: {data: {}}
 func conformanceProfile() sandboxer.Profile {
 	return sandboxer.Profile{
 		ID: "profile.kit", Extension: compose.ID, Isolation: sandboxer.IsolationContainer,
-		Network: sandboxer.Network{Egress: sandboxer.EgressDeny}, Workspace: sandboxer.Workspace{Mode: sandboxer.WorkspaceUpload},
+		Network: sandboxer.Network{Egress: sandboxer.EgressDeny}, Workspace: sandboxer.Workspace{Mode: sandboxer.WorkspaceUpload}, Setup: sandboxer.Setup{SecretRefs: []string{"token"}},
 		TTL: sandboxer.Duration(time.Hour), MaxTTL: sandboxer.Duration(time.Hour),
 		Bounds: sandboxer.Bounds{Provision: sandboxer.DefaultProvisionBound, Ready: sandboxer.DefaultReadyBound, Teardown: sandboxer.DefaultTeardownBound},
 	}
@@ -74,6 +77,7 @@ func conformanceProfile() sandboxer.Profile {
 // invalidRequests can never be served.
 func invalidRequests(t *testing.T, host, repo string) []sandboxer.ProvisionRequest {
 	base := sandboxer.ProvisionRequest{Host: host, Profile: conformanceProfile(), Inputs: map[string]string{"repo": repo}, ExpiresAt: time.Now().Add(time.Hour)}
+	base.Secrets = map[string]sandboxer.Secret{"token": sandboxer.NewSecret([]byte("kit-secret"))}
 	gvisor, allowlist, secrets := base, base, base
 	gvisor.Profile.Isolation = sandboxer.IsolationGVisor
 	allowlist.Profile.Network.Egress = sandboxer.EgressAllowlist

@@ -34,6 +34,9 @@ func (x *Extension) Inspect(ctx context.Context, h sandboxer.Handle) (sandboxer.
 		return o, nil
 	}
 	o.ExpiresAt = sight.Expires
+	if sight.Secrets != "" {
+		o.Resources = append(o.Resources, sandboxer.Resource{Kind: "secrets", ID: sight.Secrets, Name: sight.Secrets})
+	}
 	if !sight.Present && len(o.Resources) == 0 {
 		o.Presence = sandboxer.Absent
 		return o, nil
@@ -48,17 +51,20 @@ func (x *Extension) Inspect(ctx context.Context, h sandboxer.Handle) (sandboxer.
 		o.Detail = "it is being established"
 	default:
 		o.Services, o.Detail = x.services(ctx, m, h, sight)
+		if mem, err := remembered(sight); err == nil && mem.Secrets != nil && sight.Secrets == "" {
+			o.Detail = lostSecrets
+		}
 	}
 	return o, nil
 }
 
 // services says how each one does; one that failed does not hide the others.
 func (x *Extension) services(ctx context.Context, m *host.Machine, h sandboxer.Handle, sight *host.Sight) ([]sandboxer.Service, string) {
-	var mem memory
-	if err := json.Unmarshal(sight.Plan, &mem); err != nil {
+	mem, err := remembered(sight)
+	if err != nil {
 		return nil, "the host's record cannot be read: " + err.Error()
 	}
-	w := &watch{machine: m, id: h.SandboxID, memory: &mem}
+	w := &watch{machine: m, id: h.SandboxID, memory: mem}
 	byService, err := w.containers(ctx)
 	if err != nil {
 		return nil, err.Error()
@@ -80,6 +86,11 @@ func (x *Extension) services(ctx context.Context, m *host.Machine, h sandboxer.H
 		out = append(out, seen)
 	}
 	return out, detail
+}
+
+func remembered(sight *host.Sight) (*memory, error) {
+	mem := new(memory)
+	return mem, json.Unmarshal(sight.Plan, mem)
 }
 
 // List implements [sandboxer.Lister].

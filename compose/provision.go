@@ -33,6 +33,7 @@ type memory struct {
 	Builds     sandboxer.Egress        `json:"builds,omitempty"` // of builds, if there are any
 	Limits     sandboxer.Resources     `json:"limits"`
 	Expose     []sandboxer.Expose      `json:"expose,omitempty"`
+	Secrets    *secretMemory           `json:"secrets,omitempty"` // nil: it was given none
 }
 
 type serviceMemory struct {
@@ -67,6 +68,9 @@ func (x *Extension) Provision(ctx context.Context, req sandboxer.ProvisionReques
 	}
 	if !sandboxer.ValidID(req.SandboxID) {
 		return h, fmt.Errorf("%w: %q is not a sandbox id", sandboxer.ErrInvalid, req.SandboxID)
+	}
+	if err := complete(req); err != nil {
+		return h, err
 	}
 	d, err := x.draft(ctx, req)
 	if err != nil {
@@ -166,8 +170,12 @@ func (p *provisioning) prepareAndRun(ctx context.Context, r *host.Reserved) (*me
 		return nil, err
 	}
 	mem := p.memory(networks)
+	mem.Secrets = p.secretMemory(r)
 	job, err := p.job(ctx, r, mem)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.placeSecrets(ctx, r); err != nil {
 		return nil, err
 	}
 	err = p.Run(ctx, r, job, &jobOutput{ctx: ctx})
@@ -241,7 +249,7 @@ func (p *provisioning) job(ctx context.Context, r *host.Reserved, mem *memory) (
 	}
 	plan := p.draft.plan
 	place := admission.Placement{
-		Project: project(p.req.SandboxID), Workdir: r.Dir() + "/src", PinDir: r.Dir() + "/pins",
+		Project: project(p.req.SandboxID), Workdir: r.Dir() + "/src", PinDir: r.Dir() + "/pins", SecretDir: r.Secrets,
 		OutsideLabels: p.outsideLabels(r),
 		BridgeNames:   bridgeNames(p.req.SandboxID, p.req.Profile.Network, mem.Networks), Labels: p.labels(r), ImageLabels: map[string]string{host.LabelID: p.req.SandboxID}, Subnets: mem.Networks, CPUs: float64(about.CPUs),
 	}

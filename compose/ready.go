@@ -301,11 +301,21 @@ func (w *watch) addLog(ctx context.Context, e *sandboxer.NotReadyError) {
 	var b bytes.Buffer
 	for _, c := range byService[e.Service] {
 		if logs, err := eng.Logs(ctx, c.ID, engine.LogOptions{Tail: logLines}); err == nil {
-			_, _ = io.Copy(&b, io.LimitReader(logs, 16<<10))
+			b.Write(wholeLines(logs, 16<<10))
 			_ = logs.Close()
 		}
 	}
 	e.Log = b.String()
+}
+
+// wholeLines reads up to the last line that ends within limit: half a secret
+// would not be known as one.
+func wholeLines(r io.Reader, limit int64) []byte {
+	text, _ := io.ReadAll(io.LimitReader(r, limit+1))
+	if int64(len(text)) > limit {
+		text = text[:bytes.LastIndexByte(text, '\n')+1]
+	}
+	return text
 }
 
 // untilExposed waits until every port that the profile relies on accepts a connection.
@@ -348,13 +358,14 @@ func (w *watch) controls(ctx context.Context, p *posture) ([]sandboxer.Control, 
 	if err != nil {
 		return nil, err
 	}
-	return append(network, []sandboxer.Control{
+	controls := append(network, []sandboxer.Control{
 		{Name: "network.published", Level: sandboxer.Enforced, Detail: "no port is published on the host"},
 		limit("resources.memory", facts, all, func(l engine.Limited) bool { return l.Memory > 0 }),
 		limit("resources.cpus", facts, all, func(l engine.Limited) bool { return l.CPUs > 0 }),
 		limit("resources.pids", facts, all, func(l engine.Limited) bool { return l.PIDs > 0 }),
 		{Name: "resources.disk", Level: sandboxer.Advisory, Detail: "free space was checked before creation; nothing limits it afterwards"},
-	}...), nil
+	}...)
+	return append(controls, w.memory.Secrets.control()...), nil
 }
 
 // limit says whether every container has a limit that the engine holds.

@@ -186,6 +186,8 @@ func (r *rig) leftovers(id string) []string {
 			}
 		}
 	}
+	secrets, _ := filepath.Glob("/dev/shm/sandboxer-*/*" + id + "*")
+	left = append(left, secrets...)
 	_ = filepath.WalkDir(r.root, func(path string, _ os.DirEntry, _ error) error {
 		if strings.Contains(filepath.Base(path), id) {
 			left = append(left, path)

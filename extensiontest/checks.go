@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -31,6 +32,7 @@ func promises() []promise {
 		{"WaitReadyUnknown", "what does not exist never becomes ready", waitReadyUnknown},
 		{"Independence", "sandboxes of strangers share a host", independence},
 		{"HandleHasNoSecrets", "handles are stored and shown", handleHasNoSecrets},
+		{"SecretRefs", "a sandbox without a secret that its profile promises is not the one asked for", secretRefs},
 		{"Invalid", "what can never be served is refused before anything exists", invalid},
 		{"ProvisionAfterTeardown", "recreating keeps the id and counts the generation up", provisionAfterTeardown},
 		{"StaleTeardown", "who lost a race removes what it made, not what came after", staleTeardown},
@@ -364,7 +366,11 @@ func independence(ctx context.Context, t *trial) error {
 }
 
 func handleHasNoSecrets(ctx context.Context, t *trial) error {
-	if len(t.Secrets) == 0 {
+	values := slices.Clone(t.Secrets)
+	for _, name := range slices.Sorted(maps.Keys(t.Request.Secrets)) {
+		values = append(values, string(t.Request.Secrets[name].Reveal()))
+	}
+	if len(values) == 0 {
 		return notApplicable("Harness.Secrets is empty")
 	}
 	ext, h, err := t.standing(ctx)
@@ -375,13 +381,28 @@ func handleHasNoSecrets(ctx context.Context, t *trial) error {
 	if err != nil {
 		return fmt.Errorf("the handle does not marshal: %w", err)
 	}
-	for n, secret := range t.Secrets {
+	for n, secret := range values {
 		quoted, _ := json.Marshal(secret)
 		if strings.Contains(string(text), secret) || strings.Contains(string(text), strings.Trim(string(quoted), `"`)) {
-			return fmt.Errorf("the handle holds Secrets[%d]", n)
+			return fmt.Errorf("the handle holds secret %d", n)
 		}
 	}
 	return t.remove(ctx, ext, h)
+}
+
+// secretRefs asks for a secret without giving its value.
+func secretRefs(ctx context.Context, t *trial) error {
+	ext, err := t.value()
+	if err != nil {
+		return err
+	}
+	req := t.request()
+	req.Profile.Setup.SecretRefs = append(slices.Clone(req.Profile.Setup.SecretRefs), "kit.not-given")
+	_, err = t.provision(ctx, ext, req)
+	if !errors.Is(err, sandboxer.ErrInvalid) && !errors.Is(err, sandboxer.ErrUnsupported) {
+		return fmt.Errorf("a secret without a value: %s, want ErrInvalid or ErrUnsupported", said(err, "Provision"))
+	}
+	return t.nothing(ctx, req.SandboxID)
 }
 
 func invalid(ctx context.Context, t *trial) error {

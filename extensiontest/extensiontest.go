@@ -27,8 +27,8 @@ type Harness struct {
 	// New returns a fresh value, as a new process would build it. All values
 	// address the same backend. The kit closes those that are io.Closers.
 	New func() (sandboxer.Extension, error)
-	// Request is small and valid. Host, Profile, Inputs, Consumer and Labels
-	// are used as they are; the kit sets the rest.
+	// Request is small and valid. Host, Profile, Inputs, Consumer, Labels and
+	// Secrets are used as they are; the kit sets the rest.
 	Request sandboxer.ProvisionRequest
 	// Leftovers names what the backend still holds for a sandbox, each by its
 	// kind: "network", "volume", "directory". It looks at the backend itself,
@@ -37,7 +37,8 @@ type Harness struct {
 	// Invalid are requests that must be refused with ErrInvalid, ErrAdmission
 	// or ErrUnsupported. The kit sets the same fields as in Request.
 	Invalid []sandboxer.ProvisionRequest
-	// Secrets are values in Request that must not appear in any handle.
+	// Secrets are values in Request that must not appear in any handle, beside
+	// those of Request.Secrets.
 	Secrets []string
 	// Dial is a port that a sandbox of Request serves. Optional.
 	Dial *Target

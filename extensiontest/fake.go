@@ -148,6 +148,11 @@ func (f *Fake) accept(req sandboxer.ProvisionRequest) (fakeConfig, error) {
 	if !slices.Contains(f.cfg.Isolation, req.Profile.Isolation) {
 		return cfg, fmt.Errorf("isolation %s: %w", req.Profile.Isolation, sandboxer.ErrUnsupported)
 	}
+	for _, name := range req.Profile.Setup.SecretRefs {
+		if len(req.Secrets[name].Reveal()) == 0 {
+			return cfg, &sandboxer.FieldError{Field: "setup.secret_refs", Reason: fmt.Sprintf("names %q, of which no value was given", name)}
+		}
+	}
 	if a := f.judge(req); a.Verdict == sandboxer.Deny {
 		return cfg, &sandboxer.AdmissionError{Admission: a}
 	}

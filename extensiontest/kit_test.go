@@ -227,8 +227,9 @@ func (b *bench) harness(wrap func(*Fake) sandboxer.Extension) Harness {
 		Host: "one",
 		Profile: sandboxer.Profile{
 			ID: "profile.fake", Isolation: sandboxer.IsolationContainer, Config: json.RawMessage(`{"volumes":["cache"]}`),
-			Expose: []sandboxer.Expose{{Service: WebService, Port: WebPort}},
+			Expose: []sandboxer.Expose{{Service: WebService, Port: WebPort}}, Setup: sandboxer.Setup{SecretRefs: []string{"token"}},
 		},
+		Secrets:  map[string]sandboxer.Secret{"token": sandboxer.NewSecret([]byte("battery staple"))},
 		Inputs:   map[string]string{"repo": "/repo", "password": "horse battery"},
 		Consumer: sandboxer.Consumer{Project: "kit", ActorType: sandboxer.ActorAutomation, Actor: "test"},
 	}

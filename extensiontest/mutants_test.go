@@ -264,13 +264,28 @@ func mutants() map[string]mutant {
 			}}
 		}, []string{"HandleHasNoSecrets"}},
 
+		"stores a secret of the profile": {func(_ *bench, f *Fake) sandboxer.Extension {
+			return broken{Fake: f, provision: func(ctx context.Context, req request) (handle, error) {
+				h, err := f.Provision(ctx, req)
+				h.State, _ = json.Marshal(string(req.Secrets["token"].Reveal()))
+				return h, err
+			}}
+		}, []string{"HandleHasNoSecrets"}},
+
+		"does without a secret": {func(_ *bench, f *Fake) sandboxer.Extension {
+			return broken{Fake: f, provision: func(ctx context.Context, req request) (handle, error) {
+				req.Profile.Setup.SecretRefs = nil
+				return f.Provision(ctx, req)
+			}}
+		}, []string{"SecretRefs"}},
+
 		"validates nothing": {func(b *bench, f *Fake) sandboxer.Extension {
 			valid := b.harness(nil).Request.Profile
 			return broken{Fake: f, provision: func(ctx context.Context, req request) (handle, error) {
 				req.Profile = valid
 				return f.Provision(ctx, req)
 			}}
-		}, []string{"Invalid"}},
+		}, []string{"SecretRefs", "Invalid"}},
 
 		"validates too late": {func(b *bench, f *Fake) sandboxer.Extension {
 			return broken{Fake: f, provision: func(ctx context.Context, req request) (handle, error) {

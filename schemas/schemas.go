@@ -2,7 +2,8 @@
 // that sandboxer reads and writes.
 //
 // Documents that people and programs write are closed, so that a mistyped key
-// is found: profile, extension, create-request, hosts, hub. Documents that
+// is found: profile, extension, create-request, hosts, hub,
+// secrets. Documents that
 // sandboxer writes are open, so that later versions can say more: a reader
 // must accept keys and values that its schema does not list.
 package schemas

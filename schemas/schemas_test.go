@@ -21,6 +21,7 @@ import (
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
 	"github.com/sand-boxer/sandboxer/schemas"
+	"github.com/sand-boxer/sandboxer/secrets"
 	"github.com/sand-boxer/sandboxer/statehub"
 )
 
@@ -32,6 +33,7 @@ func published() map[string]reflect.Type {
 		"create-request":   reflect.TypeFor[sandboxer.CreateRequest](),
 		"hosts":            reflect.TypeFor[compose.HostsFile](),
 		"hub":              reflect.TypeFor[statehub.Config](),
+		"secrets":          reflect.TypeFor[secrets.Config](),
 		"undelivered":      reflect.TypeFor[sandboxer.Undelivered](),
 		"sandbox":          reflect.TypeFor[sandboxer.Sandbox](),
 		"sandbox-list":     reflect.TypeFor[[]sandboxer.Sandbox](),
@@ -48,7 +50,9 @@ func published() map[string]reflect.Type {
 }
 
 // inputs are the closed documents.
-func inputs() []string { return []string{"profile", "extension", "create-request", "hosts", "hub"} }
+func inputs() []string {
+	return []string{"profile", "extension", "create-request", "hosts", "hub", "secrets"}
+}
 
 const base = "https://github.com/sand-boxer/sandboxer/schemas/"
 
@@ -222,6 +226,9 @@ func load(t testing.TB, name string, text []byte) error {
 		return err
 	case "hosts":
 		_, err := compose.ParseHosts(name, text)
+		return err
+	case "secrets":
+		_, err := secrets.ParseConfig("secrets.yaml", text)
 		return err
 	case "hub":
 		_, err := statehub.ParseConfig(name, text)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
 	"github.com/sand-boxer/sandboxer/profiles"
+	"github.com/sand-boxer/sandboxer/secrets"
 	"github.com/sand-boxer/sandboxer/sqlstore"
 	"github.com/sand-boxer/sandboxer/statehub"
 	"github.com/spf13/cobra"
@@ -35,6 +37,8 @@ type app struct {
 	consumer              sandboxer.Consumer
 	actorType             string
 	hub                   string
+	secretsFile           string
+	secretFlags           []string
 	client                *sandboxer.Client
 	sink                  *statehub.Sink // nil without a State Hub
 	noDelivery            bool           // the command delivers by itself
@@ -47,6 +51,8 @@ func (a *app) globalFlags(cmd *cobra.Command) {
 	f.StringVar(&a.db, "db", os.Getenv("SANDBOXER_DB"), "database of records (env SANDBOXER_DB; default in $XDG_STATE_HOME/sandboxer)")
 	f.StringVar(&a.hub, "hub", os.Getenv("SANDBOXER_HUB"), "State Hub that events go to: a hub file, or an address such as http://127.0.0.1:8070 (env SANDBOXER_HUB; default the file hub.yaml in the configuration directory, else none; the token of an address is in the environment variable SANDBOXER_HUB_TOKEN)")
 	f.StringVar(&a.profileDir, "profiles", os.Getenv("SANDBOXER_PROFILES"), "directory of profiles; they replace embedded ones of the same id (env SANDBOXER_PROFILES)")
+	f.StringVar(&a.secretsFile, "secrets", os.Getenv("SANDBOXER_SECRETS"), "file that says where secrets come from (env SANDBOXER_SECRETS; default the file secrets.yaml in the configuration directory, else none)")
+	f.StringArrayVar(&a.secretFlags, "secret", nil, "where one secret comes from, as NAME=env:VARIABLE or NAME=file:/path, repeatable; it wins over the file, and values are never given here")
 	f.BoolVar(&a.json, "json", false, "print one JSON document that validates against the published schema")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print ids only, no progress")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log every change to standard error")
@@ -87,6 +93,10 @@ func (a *app) open(ctx context.Context) (*sandboxer.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	sources, err := a.loadSecrets()
+	if err != nil {
+		return nil, err
+	}
 	path := a.db
 	if path == "" {
 		if path, err = sqlstore.DefaultPath(); err != nil {
@@ -102,6 +112,9 @@ func (a *app) open(ctx context.Context) (*sandboxer.Client, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	cfg := sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: all, Store: store, Delivery: hub.Delivery()}
+	if len(sources) > 0 {
+		cfg.Secrets = sources
+	}
 	if a.verbose {
 		cfg.Logger = slog.New(slog.NewTextHandler(a.err, nil))
 	}
@@ -162,6 +175,32 @@ func (a *app) loadHub() (statehub.Config, error) {
 		return statehub.Config{}, err
 	}
 	return statehub.ParseConfig(path, data)
+}
+
+// loadSecrets reads where secrets come from, and no secret.
+func (a *app) loadSecrets() (secrets.Sources, error) {
+	all := secrets.Sources{}
+	path, data, err := configFile(a.secretsFile, "secrets.yaml")
+	if err != nil {
+		return nil, err
+	}
+	if data != nil {
+		cfg, err := secrets.ParseConfig(path, data)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, cfg.Secrets)
+	}
+	for _, flag := range a.secretFlags {
+		name, text, ok := strings.Cut(flag, "=")
+		if !ok || name == "" {
+			return nil, usageError{errors.New("--secret is not of the form NAME=env:VARIABLE or NAME=file:/path")}
+		}
+		if all[name], err = secrets.ParseSource(text); err != nil {
+			return nil, usageError{fmt.Errorf("--secret %s: %w", name, err)}
+		}
+	}
+	return all, nil
 }
 
 // configFile reads the file given, or of that name in the configuration

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
+	"github.com/sand-boxer/sandboxer/secrets"
 	"github.com/sand-boxer/sandboxer/statehub"
 )
 
@@ -32,6 +33,7 @@ func documents() []document {
 		{"extension", "Extension", reflect.TypeFor[sandboxer.ExtensionInfo](), true},
 		{"create-request", "SandboxCreateRequest", reflect.TypeFor[sandboxer.CreateRequest](), true},
 		{"hosts", "Hosts", reflect.TypeFor[compose.HostsFile](), true},
+		{"secrets", "Secrets", reflect.TypeFor[secrets.Config](), true},
 		{"hub", "Hub", reflect.TypeFor[statehub.Config](), true},
 
 		{"sandbox", "SandboxStatus", reflect.TypeFor[sandboxer.Sandbox](), false},
@@ -72,7 +74,7 @@ type generator struct {
 // newGenerator reads the sources of the module whose root is dir.
 func newGenerator(dir string) (*generator, error) {
 	g := &generator{sources: map[string]*source{}, used: map[string]bool{}}
-	for _, t := range []reflect.Type{reflect.TypeFor[sandboxer.Profile](), reflect.TypeFor[compose.HostConfig](), reflect.TypeFor[statehub.Config]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[sandboxer.Profile](), reflect.TypeFor[compose.HostConfig](), reflect.TypeFor[statehub.Config](), reflect.TypeFor[secrets.Config]()} {
 		s, err := readSource(filepath.Join(dir, strings.TrimPrefix(t.PkgPath(), modulePath)))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", t.PkgPath(), err)

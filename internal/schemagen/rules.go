@@ -36,6 +36,7 @@ func (g *generator) rules() (map[string]rule, error) {
 		"Profile.Labels":    labels(root("labelKey"), root("labelText")),
 		"Resources.CPUs":    atLeast("0"),
 		"Resources.PIDs":    atLeast("0"),
+		"Setup.SecretRefs":  items(root("secretName")),
 		"Expose.Service":    notBlank,
 		"Expose.Port":       between("1", "65535"),
 
@@ -66,6 +67,13 @@ func (g *generator) rules() (map[string]rule, error) {
 
 func pattern(expression string) rule {
 	return func(_, property *jsonschema.Schema) { property.Pattern = expression }
+}
+
+// items gives a pattern to every item of a list, none of which is repeated.
+func items(expression string) rule {
+	return func(_, property *jsonschema.Schema) {
+		property.Items.Pattern, property.UniqueItems = expression, true
+	}
 }
 
 func atLeast(n json.Number) rule {

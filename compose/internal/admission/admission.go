@@ -54,6 +54,7 @@ type Policy struct {
 	Memory        int64            // bytes, likewise
 	PIDs          int64            // likewise
 	MaxContainers int              // 25 if zero
+	Secrets       []string         // names of the secrets that the profile provides
 	Allow         []string         // ids of rules of class Profile that do not apply
 }
 

@@ -127,6 +127,12 @@ func (j *judge) buildSecret(at attr, r types.ServiceSecretConfig) canonicalRefer
 	if strings.ContainsAny(r.Target, ",=\n") || strings.ContainsAny(r.Source, ",=\n") {
 		j.deny("BUILD-SECRET", at, fmt.Sprintf("has the target %q", r.Target), "use a plain name")
 	}
+	if name := j.provided[r.Source]; name != "" {
+		if !j.Policy.allows("BUILD-SECRET-REF") {
+			j.deny("BUILD-SECRET-REF", at, fmt.Sprintf("gives the profile's secret %s to the build, which may use the network", name))
+		}
+		j.result.secrets[r.Source] = j.secretFile(SecretFile{Secret: name, Mode: 0o400})
+	}
 	return canonicalReference{Source: r.Source, Target: r.Target}
 }
 

@@ -103,7 +103,7 @@ func request(tree admission.Tree) admission.Request {
 
 func placement(p *admission.Plan) admission.Placement {
 	place := admission.Placement{
-		Project: "sbx-" + id, Workdir: "/var/lib/sandboxer/sb/" + id + "/src", PinDir: "/var/lib/sandboxer/sb/" + id + "/pins",
+		Project: "sbx-" + id, Workdir: "/var/lib/sandboxer/sb/" + id + "/src", PinDir: "/var/lib/sandboxer/sb/" + id + "/pins", SecretDir: secretDir,
 		Labels: map[string]string{"dev.sandboxer.id": id, "dev.sandboxer.actor": `a "quoted" $name`}, Subnets: map[string]netip.Prefix{},
 	}
 	for i, n := range p.Networks {

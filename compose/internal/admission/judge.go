@@ -31,9 +31,10 @@ type judge struct {
 	env     map[string]string // what variables were looked up in
 	err     error             // what kept the tree from being read
 
-	result *Plan
-	images map[string]string // what services of this file build, by the name they give it
-	bound  map[string]string // directories of volumes that are bind mounts, by key
+	result   *Plan
+	images   map[string]string // what services of this file build, by the name they give it
+	provided map[string]string // secrets of the profile, by key of the file's
+	bound    map[string]string // directories of volumes that are bind mounts, by key
 }
 
 func (j *judge) plan() *Plan {

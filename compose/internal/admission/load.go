@@ -197,7 +197,7 @@ func (l *loading) reportFindings(p *types.Project) {
 	}
 	for _, u := range l.unsupported {
 		at := attr(u.Path.Parts())
-		if l.active(p, at) {
+		if l.active(p, at) && !l.provided(p, at) {
 			l.refuse(at, u.Value)
 		}
 	}
@@ -222,6 +222,12 @@ func (l *loading) active(p *types.Project, at attr) bool {
 		_, used = p.Configs[at[1]]
 	}
 	return used
+}
+
+// provided reports whether the attribute is of a secret that the profile
+// provides, wherever the file wants it from.
+func (l *loading) provided(p *types.Project, at attr) bool {
+	return len(at) > 1 && at[0] == "secrets" && l.request.Policy.provides(at[1], p.Secrets[at[1]]) != ""
 }
 
 // refuse reports an attribute by the rule that refuses it, unless its value

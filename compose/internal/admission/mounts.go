@@ -131,13 +131,13 @@ func (j *judge) outside(at attr, source string) {
 func (j *judge) pinNested() {
 	writable := map[string]bool{}
 	j.eachBind(func(_ attr, m *mount) {
-		if !m.ReadOnly && !m.from.pin {
+		if !m.ReadOnly && m.from.inTree() {
 			writable[m.from.path] = true
 		}
 	})
 	pins := map[string]location{}
 	j.eachBind(func(at attr, m *mount) {
-		if m.from.pin || !belowAny(m.from.path, writable) {
+		if !m.from.inTree() || !belowAny(m.from.path, writable) {
 			return
 		}
 		if j.Tree == nil {
@@ -266,9 +266,15 @@ func (j *judge) tmpfs(at attr, written string, memory int64) string {
 }
 
 // references are the secrets and configs that a service reads.
-func (j *judge) references(at attr, s types.ServiceConfig, c *canonicalService) {
+func (j *judge) references(at attr, s types.ServiceConfig, out *service) {
+	c := &out.fixed
 	for i, r := range s.Secrets {
-		c.Secrets = append(c.Secrets, j.reference(at.at("secrets").item(i), types.FileReferenceConfig(r)))
+		ref := j.reference(at.at("secrets").item(i), types.FileReferenceConfig(r))
+		if name := j.provided[r.Source]; name != "" {
+			out.mounts = append(out.mounts, j.secretMount(name, s, types.FileReferenceConfig(r)))
+			continue
+		}
+		c.Secrets = append(c.Secrets, ref)
 	}
 	for i, r := range s.Configs {
 		c.Configs = append(c.Configs, j.reference(at.at("configs").item(i), types.FileReferenceConfig(r)))

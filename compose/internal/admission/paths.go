@@ -17,7 +17,7 @@ type paths interface {
 // found is what a path leads to.
 type found struct {
 	location
-	inside bool // in the tree, or among the pins
+	inside bool // in the tree, or among the pins or secrets
 	at     presence
 	entry  workspace.Entry
 }
@@ -48,15 +48,20 @@ func (t treePaths) find(p string) found {
 }
 
 // placedPaths are those of a canonical file: absolute, below the workspace or
-// the pins. What is there was seen when the file was made.
+// the pins or the secrets. What is there was seen when the file was made.
 type placedPaths struct {
-	workdir, pinDir string
+	workdir, pinDir, secretDir string
 }
 
 func (t placedPaths) find(p string) found {
-	for root, pin := range map[string]bool{t.workdir: false, t.pinDir: true} {
-		if rest, ok := strings.CutPrefix(p, root); ok && path.Clean(p) == p && (rest == "" || rest[0] == '/') {
-			return found{location{pin, path.Clean(strings.TrimPrefix(rest, "/"))}, true, file, workspace.Entry{Kind: workspace.File}}
+	for _, area := range []struct {
+		root string
+		location
+	}{{t.workdir, location{}}, {t.pinDir, location{pin: true}}, {t.secretDir, location{secret: true}}} {
+		rest, ok := strings.CutPrefix(p, area.root)
+		if ok && area.root != "" && path.Clean(p) == p && (rest == "" || rest[0] == '/') {
+			area.path = path.Clean(strings.TrimPrefix(rest, "/"))
+			return found{area.location, true, file, workspace.Entry{Kind: workspace.File}}
 		}
 	}
 	return found{}
@@ -64,8 +69,11 @@ func (t placedPaths) find(p string) found {
 
 // on is the absolute path of a location on a host.
 func (l location) on(place Placement) string {
-	if l.pin {
+	switch {
+	case l.pin:
 		return path.Join(place.PinDir, l.path)
+	case l.secret:
+		return path.Join(place.SecretDir, l.path)
 	}
 	return path.Join(place.Workdir, l.path)
 }

@@ -4,13 +4,14 @@ import "github.com/sand-boxer/sandboxer"
 
 // A Plan is what will run, wherever that is. It is immutable.
 type Plan struct {
-	Services []Service // by name
-	Networks []Network // by key
-	Volumes  []string  // keys of named volumes, sorted
-	Images   []string  // to pull where they are absent, sorted
-	Pins     []Pin     // files that must lie in Placement.PinDir
-	Mkdirs   []string  // directories of the workspace, relative to it, that binds need and the tree lacks; parents first
-	Build    bool      // whether anything is built
+	Services    []Service    // by name
+	Networks    []Network    // by key
+	Volumes     []string     // keys of named volumes, sorted
+	Images      []string     // to pull where they are absent, sorted
+	Pins        []Pin        // files that must lie in Placement.PinDir
+	SecretFiles []SecretFile // files that must lie in Placement.SecretDir
+	Mkdirs      []string     // directories of the workspace, relative to it, that binds need and the tree lacks; parents first
+	Build       bool         // whether anything is built
 
 	policy     Policy
 	id         string
@@ -81,9 +82,13 @@ const imageNamespace = "sandboxer.local/"
 
 // location is a path on a host that is not known yet.
 type location struct {
-	pin  bool   // below PinDir, not in the workspace
-	path string // clean, relative
+	pin    bool   // below PinDir, not in the workspace
+	secret bool   // below SecretDir
+	path   string // clean, relative
 }
+
+// inTree reports whether containers may have replaced what is there.
+func (l location) inTree() bool { return !l.pin && !l.secret }
 
 // service is what render needs of one service.
 type service struct {

@@ -139,6 +139,9 @@ func (f *files) simplify(s *source) {
 	for _, section := range []string{"networks", "volumes", "secrets", "configs"} {
 		for _, c := range children(get(s.root, section).value) {
 			if e := target(get(c.value, "external").value); e != nil && e.Kind == yaml.MappingNode {
+				if name := get(e, "name").value; section == "secrets" && name != nil && get(c.value, "name").key == nil {
+					set(c.value, "name", name)
+				}
 				set(c.value, "external", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true", Line: e.Line})
 			}
 		}

@@ -17,6 +17,7 @@ type Placement struct {
 	Project       string                  // the compose project, which is "sbx-" and the sandbox's id
 	Workdir       string                  // absolute path of the tree on the host
 	PinDir        string                  // absolute path of the directory that holds Plan.Pins, outside Workdir
+	SecretDir     string                  // likewise of the directory that holds Plan.SecretFiles; needed if there are any
 	Labels        map[string]string       // for every container, network and volume
 	OutsideLabels map[string]string       // for the proxy's network that leads outside
 	ImageLabels   map[string]string       // for every built image; Labels if nil
@@ -53,13 +54,19 @@ func (place Placement) check(p *Plan) error {
 	if place.Project != "sbx-"+p.id {
 		return fmt.Errorf("project %q is not that of sandbox %s", place.Project, p.id)
 	}
-	for what, dir := range map[string]string{"workdir": place.Workdir, "pin directory": place.PinDir} {
+	dirs := map[string]string{"workdir": place.Workdir, "pin directory": place.PinDir}
+	if len(p.SecretFiles) > 0 {
+		dirs["secret directory"] = place.SecretDir
+	}
+	for what, dir := range dirs {
 		if !path.IsAbs(dir) || path.Clean(dir) != dir || dir == "/" {
 			return fmt.Errorf("the %s %q is not a clean absolute path", what, dir)
 		}
 	}
-	if strings.HasPrefix(place.PinDir+"/", place.Workdir+"/") {
-		return fmt.Errorf("the pin directory %s lies in the workspace, where containers could change it", place.PinDir)
+	for what, dir := range dirs {
+		if what != "workdir" && strings.HasPrefix(dir+"/", place.Workdir+"/") {
+			return fmt.Errorf("the %s %s lies in the workspace, where containers could change it", what, dir)
+		}
 	}
 	for _, n := range p.Networks {
 		if s, ok := place.Subnets[n.Key]; !ok || !s.IsValid() {
@@ -193,7 +200,7 @@ func (p *Plan) verify(text []byte, place Placement) error {
 		return err
 	}
 	l.reportFindings(project)
-	j := &judge{Request: req, report: r, paths: placedPaths{place.Workdir, place.PinDir}, project: project}
+	j := &judge{Request: req, report: r, paths: placedPaths{place.Workdir, place.PinDir, place.SecretDir}, project: project}
 	again := j.plan()
 	if again != nil {
 		again.proxied = p.proxied

@@ -37,7 +37,7 @@ func (j *judge) service(name string, s types.ServiceConfig) {
 	j.resources(at, s, c)
 	j.network(at, s, c)
 	j.mounts(at, s, out)
-	j.references(at, s, c)
+	j.references(at, s, out)
 	if s.Build != nil {
 		out.build = j.build(at.at("build"), name, s)
 	}

@@ -24,7 +24,11 @@ func (j *judge) topLevel() {
 	for _, key := range j.project.VolumeNames() {
 		j.topVolume(attr{"volumes", key}, key, j.project.Volumes[key])
 	}
+	j.provideSecrets()
 	for _, key := range j.project.SecretNames() {
+		if j.provided[key] != "" {
+			continue
+		}
 		if l, ok := j.content(attr{"secrets", key}, key, types.FileObjectConfig(j.project.Secrets[key]), "SECRET"); ok {
 			j.result.secrets[key] = l
 		}
@@ -238,7 +242,7 @@ func (j *judge) content(at attr, key string, c types.FileObjectConfig, family st
 		j.deny(family+"-SYMLINK", at.at("file"), "names "+f.problem(c.File))
 	case !f.inside || namesGit(f.path) || f.at != file:
 		j.deny(family+"-FILE", at.at("file"), "names "+f.problem(c.File))
-	case f.pin:
+	case f.pin, f.secret:
 		return f.location, true
 	default:
 		return j.pin(Pin{Source: f.path}, path.Base(f.path)), true

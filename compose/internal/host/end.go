@@ -148,6 +148,7 @@ type Sight struct {
 	Attempt    string
 	Expires    time.Time
 	Root       string
+	Secrets    string // where its secrets lie; empty if there are none
 	Plan       []byte // plan.json as it was placed; empty before
 }
 
@@ -165,6 +166,8 @@ func (m *Machine) Look(ctx context.Context, id string) (*Sight, error) {
 			s.Present = true
 		case "destroying":
 			s.Destroying = true
+		case "secrets":
+			s.Secrets = value
 		case "root":
 			s.Root = value
 		case "plan":

@@ -14,6 +14,9 @@
 //	sb/<id>/                meta.json lease attempt tree networks plan.json
 //	                        compose.yaml pins/ src/ jobs/up/{run,pid,out,stage,rc}
 //
+// Secrets lie in /dev/shm/sandboxer-<root's id>/<id>/ where that is memory, else
+// in sb/<id>/secrets/, and nowhere else.
+//
 // The directory sb/<id> appears complete, by rename, before the first engine
 // object and goes, by rename, after the last. A step that changes something
 // stands on lock/<id>, so that a teardown can end it, and checks that the

@@ -31,6 +31,8 @@ type Facts struct {
 	Storage    string
 	Arch       string
 	Rootless   bool
+	UserNS     bool // the engine maps the ids of containers to others
+	InMemory   bool // secrets can lie on a file system in memory
 	Runtimes   []string
 	Addresses  []netip.Addr // of the host, IPv4, less loopback; the first 32
 	Listening  []uint16     // some of the TCP ports on which the host listens on all addresses
@@ -126,6 +128,7 @@ func parseFacts(out string, at time.Time) (*Facts, error) {
 	f.Kernel, f.Machine, f.Compose = values["kernel"], values["machine"], values["compose"]
 	f.UID, f.CPUs, f.Sandboxes = int(number("uid")), int(number("cpus")), int(number("sandboxes"))
 	f.Firewall = Firewall(values["firewall"])
+	f.InMemory = values["memory"] == "yes"
 	f.FreeBytes = number("free_kb") << 10
 	f.ClockSkew = time.Unix(number("clock"), 0).Sub(at).Round(time.Second)
 	switch {
@@ -144,6 +147,9 @@ func parseFacts(out string, at time.Time) (*Facts, error) {
 	}
 	if olderThan(f.Compose, "2.40.2") {
 		f.Warnings = append(f.Warnings, "compose before 2.40.2 has CVE-2025-62725; sandboxes do not use remote includes, other users of the host may")
+	}
+	if !f.InMemory {
+		f.Warnings = append(f.Warnings, "there is no tmpfs at /dev/shm that the account can use; secrets of sandboxes lie on disk")
 	}
 	if f.ClockSkew > time.Minute || f.ClockSkew < -time.Minute {
 		f.Warnings = append(f.Warnings, fmt.Sprintf("the host's clock differs by %v; leases end by the host's clock", f.ClockSkew))
@@ -197,7 +203,7 @@ func (m *Machine) probeEngine(ctx context.Context, f *Facts) error {
 		return Classify(err)
 	}
 	f.Engine, f.Storage, f.Arch, f.Runtimes = info.ServerVersion, info.StorageDriver, info.Architecture, info.Runtimes
-	f.Rootless = info.Rootless()
+	f.Rootless, f.UserNS = info.Rootless(), info.UserNamespaces()
 	switch {
 	case info.OSType != "linux":
 		return unavailable("use a host with a Linux engine", "the host's engine runs %s containers", info.OSType)

@@ -38,6 +38,8 @@ type Reserved struct {
 	Cached     bool   // the tree is there already
 	Base       string // digest of an earlier tree of the same source, if that is there
 	Networks   map[string]netip.Prefix
+	Secrets    string         // directory for the files of PlaceSecrets
+	InMemory   bool           // whether that is on a file system in memory
 	Taken      []netip.Prefix // subnets claimed by any sandbox of this root
 }
 
@@ -85,6 +87,10 @@ func parseReserved(r Reservation, out string) (*Reserved, error) {
 			got.RootID = value
 		case "tree":
 			got.Tree = value
+		case "secrets":
+			got.Secrets = value
+		case "memory":
+			got.InMemory = true
 		case "cached":
 			got.Cached = true
 		case "base":
@@ -100,7 +106,7 @@ func parseReserved(r Reservation, out string) (*Reserved, error) {
 			}
 		}
 	}
-	if got.Attempt == "" || got.Root == "" || got.RootID == "" {
+	if got.Attempt == "" || got.Root == "" || got.RootID == "" || got.Secrets == "" {
 		return nil, fmt.Errorf("the host answered a reservation with %q", out)
 	}
 	return got, nil

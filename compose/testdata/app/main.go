@@ -5,6 +5,7 @@
 //	health PORT         exit 0 if the server on PORT answers
 //	exit CODE AFTER     print a line and exit with CODE after a duration
 //	write PATH TEXT     write a file, then exit
+//	show PATH CODE      print a file as text and in quotes, and exit with CODE
 //	probe TARGET…       try "tcp:host:port", "dns:name" and "get:URL", print "TARGET open|closed" each
 //	hog                 allocate memory until something stops it
 package main
@@ -43,6 +44,14 @@ func main() {
 		if err := os.WriteFile(args[0], []byte(args[1]), 0o600); err != nil {
 			fail(err.Error())
 		}
+	case "show":
+		text, err := os.ReadFile(args[0])
+		if err != nil {
+			fail(err.Error())
+		}
+		fmt.Printf("%s\n%q\n", text, text)
+		code, _ := strconv.Atoi(args[1])
+		os.Exit(code)
 	case "probe":
 		for _, target := range os.Args[2:] {
 			fmt.Println(probe(target))

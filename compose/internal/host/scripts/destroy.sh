@@ -159,13 +159,34 @@ destroy() {
 	killed=
 	seize || return
 	[ -z "$killed" ] || echo "removed process job job"
+	drop_secrets
 	sweep_engine || return
 	if unsettled; then settle || return; fi
 	note_steps
 	sweep_steps
+	drop_secrets
+	if [ -n "$secrets_left" ]; then
+		printf 'left secrets %s\n' "$secrets_left"
+		return 69
+	fi
 	forget_files || return
 	let_go
 	wake_reaper
+}
+
+# drop_secrets removes the sandbox's secrets wherever they may lie, also those
+# that were only on their way there, and sets secrets_left to what would not go.
+# It runs before containers stop and, as the proof, after all else.
+drop_secrets() {
+	know_root
+	vault=/dev/shm/sandboxer-${root_id:-none} secrets_left=
+	for place in "$vault/$id" "$vault/.new.$id".* "$dir/secrets" "$dir/.new.$id".*; do
+		[ -e "$place" ] || [ -L "$place" ] || continue
+		rm -rf "$place" 2>/dev/null
+		if [ -e "$place" ]; then secrets_left="$place $place"; else echo "removed secrets $place $place"; fi
+	done
+	rmdir "$vault" 2>/dev/null
+	return 0
 }
 
 # forget_files removes what the host keeps for the sandbox: before the

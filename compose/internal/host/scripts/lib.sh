@@ -71,6 +71,26 @@ know_root() {
 	root_id=${root_id%%'"'*}
 }
 
+# know_secrets sets secrets to where the secrets of the sandbox lie: in vault,
+# the directory of this root on a file system in memory, or, where the host has
+# none that the account can use, in the sandbox's own; vault is empty then.
+know_secrets() {
+	vault= secrets=$dir/secrets
+	know_root && [ -n "$root_id" ] && in_memory || return 0
+	vault=/dev/shm/sandboxer-$root_id
+	if [ -e "$vault" ] || [ -L "$vault" ]; then
+		own_vault || { vault= && return; }
+	fi
+	secrets=$vault/${id:-none}
+}
+
+in_memory() {
+	[ "$(awk '$2 == "/dev/shm" { type = $3 } END { print type }' /proc/self/mounts)" = tmpfs ] && [ -w /dev/shm ]
+}
+
+# own_vault: the directory is there and nobody else's.
+own_vault() { [ -d "$vault" ] && [ ! -L "$vault" ] && [ -O "$vault" ]; }
+
 # take FD SECONDS [-s] waits for a lock. Busybox's flock has no bound of its own.
 take() { flock -n ${3:-} "$1" || timeout "$2" flock ${3:-} "$1"; }
 
@@ -109,6 +129,17 @@ guard() {
 	[ -e "$dir/destroying" ] && die 72 "the sandbox is being destroyed"
 	read -r have holder 2>/dev/null <"$dir/attempt" && [ "$have $holder" = "$generation $attempt" ] && same 4 ||
 		die 65 "another attempt holds the sandbox"
+}
+
+# alone waits for the sandbox's lock, unless the job was started, by whomever.
+alone() {
+	n=0
+	until flock -n 4 || [ -e "$job/pid" ]; do
+		listening && [ "$n" -lt 1200 ] || die 75 "another client is preparing the sandbox"
+		n=$((n + 1))
+		pause 0.1
+	done
+	guard
 }
 
 # started sets start to the start time of a process that runs: a PID alone may

@@ -6,13 +6,7 @@ enter
 if [ ! -e "$job/pid" ]; then
 	# all that comes over the link comes before the lock
 	cat >"$dir/.control.$$"
-	n=0
-	until flock -n 4 || [ -e "$job/pid" ]; do
-		listening && [ "$n" -lt 1200 ] || die 75 "another client is preparing the sandbox"
-		n=$((n + 1))
-		pause 0.1
-	done
-	guard
+	alone
 fi
 
 # claim_subnets makes a file for every block of 16 addresses, or none at all.

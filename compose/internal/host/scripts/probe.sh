@@ -15,6 +15,8 @@ open_root
 know_root
 fact root "$root"
 fact root_id "$root_id"
+know_secrets
+[ -z "$vault" ] || fact memory yes
 fact free_kb "$(df -Pk "$root" | awk 'NR == 2 { print $4 }')"
 set -- "$root"/sb/*
 [ -e "$1" ] || shift

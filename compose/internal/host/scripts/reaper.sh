@@ -60,6 +60,24 @@ ids_on_engine() {
 	[ -z "$images" ] || docker image inspect --format '{{index .Config.Labels "dev.sandboxer.id"}}' $images
 }
 
+# reap_secrets removes secrets whose sandbox is not there any more.
+reap_secrets() {
+	know_secrets
+	[ -n "$vault" ] || return 0
+	for stray in "$vault"/* "$vault"/.new.*; do
+		id=${stray##*/}
+		id=${id#.new.}
+		id=${id%%.*}
+		dir=$root/sb/$id
+		case $id in '' | *[!a-z0-9]*) continue ;; esac
+		[ -d "$dir" ] || (
+			hold 5 || exit
+			[ -d "$dir" ] || drop_secrets
+			let_go
+		) >/dev/null 2>&1
+	done
+}
+
 # trim removes what the cache may no longer keep, and what scripts that were
 # killed left half done.
 trim() {
@@ -120,6 +138,7 @@ round=0
 while :; do
 	woken=
 	reap_expired
+	reap_secrets
 	sweep_steps
 	trim
 	round=$(((round + 1) % 10))

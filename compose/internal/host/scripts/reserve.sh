@@ -62,6 +62,9 @@ echo "attempt $attempt"
 echo "root $root"
 echo "root_id $root_id"
 echo "tree $tree"
+know_secrets
+echo "secrets $secrets"
+[ -z "$vault" ] || echo "memory yes"
 if [ -d "$root/cache/src/$tree" ]; then
 	echo "cached yes"
 else

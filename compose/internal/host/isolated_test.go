@@ -28,6 +28,18 @@ func TestEngineOfItsOwn(t *testing.T) {
 	t.Run("engine stopped", func(t *testing.T) { destroyWithoutEngine(t, g.in(t), d, image) })
 }
 
+// TestProbeRefusesAnUnknownDefaultRuntime: some act on what a container's environment says, with the host's rights.
+func TestProbeRefusesAnUnknownDefaultRuntime(t *testing.T) {
+	t.Parallel()
+	d := enginetest.StartDaemon(t, `{"default-runtime": "nvidia", "runtimes": {"nvidia": {"path": "runc"}}}`)
+	g := localRig(t, Config{Socket: d.Socket})
+	_, err := g.Probe(t.Context())
+	assertIs(t, err, sandboxer.ErrUnavailable)
+	if err == nil || !strings.Contains(err.Error(), "by nvidia unless told otherwise") || !strings.Contains(sandboxer.Hint(err), "default-runtime") {
+		t.Errorf("error %v, hint %q", err, sandboxer.Hint(err))
+	}
+}
+
 // everything on the engine but the test's own image.
 func (g *rig) everything() string {
 	g.t.Helper()

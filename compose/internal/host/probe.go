@@ -3,6 +3,8 @@ package host
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,8 +31,11 @@ type Facts struct {
 	APIVersion string
 	Storage    string
 	Arch       string
-	Rootless   bool
-	Runtimes   []string
+	Rootless   bool   // the engine runs without root's rights
+	Remapped   bool   // root in a container is another user outside
+	Runtime    string // that the engine runs containers by unless told otherwise
+	Runtimes   []engine.Runtime
+	Resolvers  []netip.Addr // name servers that the host asks, less those on the host itself; three at most
 	Warnings   []string
 }
 
@@ -113,6 +118,11 @@ func parseFacts(out string, at time.Time) (*Facts, error) {
 	f.Kernel, f.Machine, f.Compose = values["kernel"], values["machine"], values["compose"]
 	f.UID, f.CPUs, f.Sandboxes = int(number("uid")), int(number("cpus")), int(number("sandboxes"))
 	f.FreeBytes = number("free_kb") << 10
+	for text := range strings.FieldsSeq(values["resolvers"]) {
+		if a, err := netip.ParseAddr(text); err == nil {
+			f.Resolvers = append(f.Resolvers, a)
+		}
+	}
 	f.ClockSkew = time.Unix(number("clock"), 0).Sub(at).Round(time.Second)
 	switch {
 	case len(missing) > 0:
@@ -170,6 +180,10 @@ func versionNumbers(v string) []int {
 	return out
 }
 
+// knownRuntimes may be an engine's default. Others do things for a container
+// that asks for them in its environment or annotations, with the host's rights.
+var knownRuntimes = []string{"runc", "io.containerd.runc.v2", "crun", "runsc"}
+
 // minEngine is the oldest engine that the network posture was measured on.
 const minEngine = "20.10"
 
@@ -183,8 +197,10 @@ func (m *Machine) probeEngine(ctx context.Context, f *Facts) error {
 		return Classify(err)
 	}
 	f.Engine, f.Storage, f.Arch, f.Runtimes = info.ServerVersion, info.StorageDriver, info.Architecture, info.Runtimes
-	f.Rootless = info.Rootless()
+	f.Rootless, f.Remapped, f.Runtime = info.Rootless(), info.UserNamespaces(), info.DefaultRuntime
 	switch {
+	case !slices.Contains(knownRuntimes, f.Runtime):
+		return unavailable("set default-runtime to runc in the engine's configuration, or remove it there", "the host's engine runs containers by %s unless told otherwise, and builds always: what that does with them is not known", f.Runtime)
 	case info.OSType != "linux":
 		return unavailable("use a host with a Linux engine", "the host's engine runs %s containers", info.OSType)
 	case olderThan(f.Engine, minEngine):

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -81,4 +82,28 @@ func (d *Daemon) Stop() {
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	_ = d.cmd.Wait()
 	d.cmd = nil
+}
+
+// Runsc is the path of gVisor's runtime that set-up has built. Where it has not the test is skipped, or fails if
+// SANDBOXER_REQUIRE_ENGINE is 1.
+func Runsc(t testing.TB) string {
+	t.Helper()
+	module, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := strings.TrimSpace(string(module))
+	version, err := exec.Command("go", "list", "-C", filepath.Join(root, "tools", "runsc"), "-m", "-f", "{{.Version}}", "gvisor.dev/gvisor").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runsc := filepath.Join(root, ".cache", "runsc-"+strings.TrimSpace(string(version)))
+	switch _, err := os.Stat(runsc); {
+	case err == nil:
+	case os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1":
+		t.Fatalf("%v: run scripts/setup test", err)
+	default:
+		t.Skipf("%v: run scripts/setup test", err)
+	}
+	return runsc
 }

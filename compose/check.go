@@ -82,7 +82,7 @@ func supported(p sandboxer.Profile) error {
 		return fmt.Errorf("%s %s: %w by %s", field, fmt.Sprintf(format, args...), sandboxer.ErrUnsupported, ID)
 	}
 	switch {
-	case p.Isolation != sandboxer.IsolationContainer:
+	case p.Isolation != sandboxer.IsolationContainer && p.Isolation != sandboxer.IsolationGVisor:
 		return refuse("isolation", "%s", p.Isolation)
 	case p.Network.Egress != sandboxer.EgressDeny && p.Network.Egress != sandboxer.EgressAllow:
 		return refuse("network.egress", "%s", p.Network.Egress)
@@ -161,7 +161,7 @@ const (
 
 func policy(p sandboxer.Profile, cfg ProfileConfig) admission.Policy {
 	policy := admission.Policy{
-		Egress: p.Network.Egress, HostAccess: p.Network.HostAccess,
+		Isolation: p.Isolation, Egress: p.Network.Egress, HostAccess: p.Network.HostAccess,
 		CPUs: p.Resources.CPUs, Memory: int64(p.Resources.Memory), PIDs: p.Resources.PIDs,
 		MaxContainers: cfg.MaxContainers, Allow: cfg.Allow,
 	}

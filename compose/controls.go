@@ -31,14 +31,18 @@ func (w *watch) controls(ctx context.Context) ([]sandboxer.Control, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []sandboxer.Control{
+	isolation, err := w.isolation(facts, all)
+	if err != nil {
+		return nil, err
+	}
+	return append(isolation,
 		egress,
-		{Name: "network.published", Level: sandboxer.Enforced, Detail: "no port is published on the host"},
+		sandboxer.Control{Name: "network.published", Level: sandboxer.Enforced, Detail: "no port is published on the host"},
 		limit("resources.memory", facts, all, func(l engine.Limited) bool { return l.Memory > 0 }),
 		limit("resources.cpus", facts, all, func(l engine.Limited) bool { return l.CPUs > 0 }),
 		limit("resources.pids", facts, all, func(l engine.Limited) bool { return l.PIDs > 0 }),
-		{Name: "resources.disk", Level: sandboxer.Advisory, Detail: "free space was checked before creation; nothing limits it afterwards"},
-	}, nil
+		sandboxer.Control{Name: "resources.disk", Level: sandboxer.Advisory, Detail: "free space was checked before creation; nothing limits it afterwards"},
+	), nil
 }
 
 // egress reads the networks back: one that is open though the profile denies

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,12 +23,15 @@ import (
 // memory is what the extension remembers of a sandbox: in the handle, and on
 // the host as plan.json for whoever has only the id.
 type memory struct {
-	Schema   int                     `json:"schema"`
-	Services []serviceMemory         `json:"services"`
-	Networks map[string]netip.Prefix `json:"networks"`
-	Egress   sandboxer.Egress        `json:"egress"`
-	Limits   sandboxer.Resources     `json:"limits"`
-	Expose   []sandboxer.Expose      `json:"expose,omitempty"`
+	Schema    int                     `json:"schema"`
+	Services  []serviceMemory         `json:"services"`
+	Networks  map[string]netip.Prefix `json:"networks"`
+	Egress    sandboxer.Egress        `json:"egress"`
+	Isolation sandboxer.Isolation     `json:"isolation,omitempty"` // container if empty
+	Runtime   string                  `json:"runtime,omitempty"`   // of every container; the engine's default if empty
+	Builds    bool                    `json:"builds,omitempty"`    // whether images were built here
+	Limits    sandboxer.Resources     `json:"limits"`
+	Expose    []sandboxer.Expose      `json:"expose,omitempty"`
 }
 
 type serviceMemory struct {
@@ -71,7 +75,7 @@ func (x *Extension) Provision(ctx context.Context, req sandboxer.ProvisionReques
 	if d.admission.Verdict == sandboxer.Deny {
 		return h, &sandboxer.AdmissionError{Admission: d.admission}
 	}
-	p := &provisioning{Machine: m, req: req, draft: d, pool: x.configs[req.Host].pool(), source: source(req.Inputs[inputRepo])}
+	p := &provisioning{Machine: m, req: req, draft: d, config: x.configs[req.Host], source: source(req.Inputs[inputRepo])}
 	mem, err := p.run(ctx)
 	if err != nil {
 		return h, err
@@ -100,10 +104,11 @@ func source(dir string) string {
 
 type provisioning struct {
 	*host.Machine
-	req    sandboxer.ProvisionRequest
-	draft  *draft
-	pool   netip.Prefix
-	source string
+	req     sandboxer.ProvisionRequest
+	draft   *draft
+	config  HostConfig
+	runtime string // what containers run under
+	source  string
 }
 
 // preparations bounds how often the preparation is done again because
@@ -111,7 +116,11 @@ type provisioning struct {
 const preparations = 10
 
 func (p *provisioning) run(ctx context.Context) (*memory, error) {
-	if _, err := p.Probe(ctx); err != nil {
+	facts, err := p.Probe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p.runtime, err = p.config.runtime(p.req.Profile.Isolation, facts); err != nil {
 		return nil, err
 	}
 	for try := 1; ; try++ {
@@ -203,12 +212,15 @@ func (p *provisioning) networks(ctx context.Context, r *host.Reserved) (map[stri
 	wanted := map[string]int{}
 	for _, n := range p.draft.plan.Networks {
 		wanted[n.Key] = n.Containers
+		if p.req.Profile.Isolation == sandboxer.IsolationGVisor {
+			wanted[n.Key] += admission.FixedExtra
+		}
 	}
-	return allocate(p.pool, wanted, append(taken, r.Taken...))
+	return allocate(p.config.pool(), wanted, append(taken, r.Taken...))
 }
 
 func (p *provisioning) memory(networks map[string]netip.Prefix) *memory {
-	mem := &memory{Schema: 1, Networks: networks, Egress: p.req.Profile.Network.Egress, Limits: p.req.Profile.Resources, Expose: p.req.Profile.Expose}
+	mem := &memory{Schema: 1, Isolation: p.req.Profile.Isolation, Runtime: p.runtime, Builds: p.draft.plan.Build, Networks: networks, Egress: p.req.Profile.Network.Egress, Limits: p.req.Profile.Resources, Expose: p.req.Profile.Expose}
 	for _, s := range p.draft.plan.Services {
 		mem.Services = append(mem.Services, serviceMemory{Name: s.Name, Replicas: s.Replicas, OneShot: s.OneShot, Restarts: s.RestartsAlways, HasHealth: s.HasHealthcheck, Ports: ports(s.Ports)})
 	}
@@ -234,7 +246,7 @@ func (p *provisioning) job(ctx context.Context, r *host.Reserved, mem *memory) (
 	plan := p.draft.plan
 	place := admission.Placement{
 		Project: project(p.req.SandboxID), Workdir: r.Dir() + "/src", PinDir: r.Dir() + "/pins",
-		Labels: p.labels(r), ImageLabels: map[string]string{host.LabelID: p.req.SandboxID}, Subnets: mem.Networks, CPUs: float64(about.CPUs),
+		Labels: p.labels(r), ImageLabels: map[string]string{host.LabelID: p.req.SandboxID}, Subnets: mem.Networks, Runtime: p.runtime, Resolvers: about.Resolvers, CPUs: float64(about.CPUs),
 	}
 	canonical, err := plan.Render(place)
 	if err != nil {
@@ -254,7 +266,7 @@ func (p *provisioning) job(ctx context.Context, r *host.Reserved, mem *memory) (
 			job.Images = append(job.Images, [2]string{s.Name, s.Image})
 		}
 	}
-	for _, pin := range plan.Pins {
+	for _, pin := range slices.Concat(plan.Pins, plan.ResolverPins(place)) {
 		job.Files = append(job.Files, host.File{Path: "pins/" + pin.Name, Mode: int64(pin.Mode), Data: pin.Data, Dir: pin.Dir, Copy: pin.Source})
 	}
 	return job, nil

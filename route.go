@@ -124,15 +124,11 @@ func (r *Route) choose(host string) {
 // placed turns placement into candidates, in its order: the hosts that the
 // request or the profile names, else all hosts of all extensions that may serve it.
 func (c *Client) placed(p Profile, policy Policy, host string) ([]Candidate, error) {
-	var all []string
-	for _, ext := range c.registry.All() {
-		info := ext.Info()
-		if p.Extension != "" && p.Extension != info.ID || p.Extension == "" && !slices.Contains(info.Isolation, p.Isolation) {
-			continue
-		}
-		for _, h := range info.Hosts {
-			all = append(all, h.Name)
-		}
+	all := c.hosts(func(e ExtensionInfo) bool {
+		return p.Extension == e.ID || p.Extension == "" && slices.Contains(e.Isolation, p.Isolation)
+	})
+	if len(all) == 0 && p.Extension == "" { // each is to say what it offers instead
+		all = c.hosts(func(ExtensionInfo) bool { return true })
 	}
 	wanted := append(slices.Clone(p.Placement.Prefer), p.Placement.Fallback...)
 	switch {
@@ -165,6 +161,19 @@ func (c *Client) placed(p Profile, policy Policy, host string) ([]Candidate, err
 	return out, nil
 }
 
+// hosts names those of the extensions that may serve.
+func (c *Client) hosts(may func(ExtensionInfo) bool) []string {
+	var names []string
+	for _, ext := range c.registry.All() {
+		if info := ext.Info(); may(info) {
+			for _, h := range info.Hosts {
+				names = append(names, h.Name)
+			}
+		}
+	}
+	return names
+}
+
 func (c *Candidate) reject(cause error) {
 	c.Rejected, c.Hint, c.cause, c.Score = cause.Error(), Hint(cause), cause, 0
 }
@@ -185,7 +194,7 @@ func (c *Client) examine(ctx context.Context, req ProvisionRequest, cand *Candid
 	ext := c.registry.byHost[cand.Host]
 	req.Host = cand.Host
 	if offered := ext.Info().Isolation; !slices.Contains(offered, req.Profile.Isolation) {
-		cand.reject(fmt.Errorf("isolation %s: %w by %s, which offers %q", req.Profile.Isolation, ErrUnsupported, cand.Extension, offered))
+		cand.reject(notIsolated(req.Profile, cand.Extension, offered))
 		return
 	}
 	if est, ok := ext.(CostEstimator); ok {
@@ -209,12 +218,22 @@ func (c *Client) examine(ctx context.Context, req ProvisionRequest, cand *Candid
 	case !status.Available:
 		cand.reject(WithHint(fmt.Errorf("%w: %s", ErrUnavailable, status.Reason), "%s", status.Hint))
 	case !slices.Contains(status.Isolation, req.Profile.Isolation):
-		cand.reject(fmt.Errorf("isolation %s: %w by this host, which offers %q", req.Profile.Isolation, ErrUnsupported, status.Isolation))
+		cand.reject(notIsolated(req.Profile, "host "+cand.Host, status.Isolation))
 	case status.FreeDisk > 0 && status.FreeDisk < req.Profile.Resources.Disk:
 		cand.reject(WithHint(fmt.Errorf("%w: %v of disk are free, %s asks for %v", ErrLimit, status.FreeDisk, req.Profile.ID, req.Profile.Resources.Disk), "free space on the host, or lower resources.disk in the profile"))
 	case status.Host.Slots > 0 && status.Sandboxes >= status.Host.Slots:
 		cand.reject(fmt.Errorf("%w: all %d slots are taken", ErrLimit, status.Host.Slots))
 	}
+}
+
+// notIsolated is the rejection of what does not offer the isolation that a profile asks for.
+func notIsolated(p Profile, who string, offered []Isolation) error {
+	levels := make([]string, 0, len(offered))
+	for _, level := range offered {
+		levels = append(levels, string(level))
+	}
+	return WithHint(fmt.Errorf("isolation %s: %w by %s, which offers %s", p.Isolation, ErrUnsupported, who, orElse(strings.Join(levels, ", "), "none")),
+		"give it a host that offers %s, or let %s ask for another isolation", p.Isolation, p.ID)
 }
 
 // order sorts candidates by the policy, keeping placement order among equals,

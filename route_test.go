@@ -183,7 +183,9 @@ func TestRejectionsSayWhy(t *testing.T) {
 		"its key is not trusted": {fault: extensiontest.FailAt("probe", "", fmt.Errorf("%w: SHA256:abc", sandboxer.ErrHostKey)),
 			match: sandboxer.ErrHostKey, want: "host key not trusted: SHA256:abc"},
 		"it does not offer the isolation": {change: func(p *sandboxer.Profile) { p.Extension, p.Isolation = "ext.owned", sandboxer.IsolationVM },
-			match: sandboxer.ErrUnsupported, want: `isolation vm: not supported by ext.owned, which offers ["container"]`},
+			match: sandboxer.ErrUnsupported, want: "isolation vm: not supported by ext.owned, which offers container"},
+		"no extension offers the isolation": {change: func(p *sandboxer.Profile) { p.Extension, p.Isolation = "", sandboxer.IsolationVM },
+			match: sandboxer.ErrUnsupported, want: "isolation vm: not supported by ext.owned, which offers container"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -227,7 +229,7 @@ func TestAHostMayOfferLessThanItsManifest(t *testing.T) {
 	if err != nil || s.Host != "hardened" {
 		t.Fatalf("created %v, %v", s, err)
 	}
-	if got, want := s.Route.Candidates[0].Rejected, `isolation gvisor: not supported by this host, which offers ["container"]`; got != want {
+	if got, want := s.Route.Candidates[0].Rejected, "isolation gvisor: not supported by host plain, which offers container"; got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 }

@@ -89,7 +89,7 @@ func supported(p sandboxer.Profile) error {
 		return fmt.Errorf("%s %s: %w by %s", field, fmt.Sprintf(format, args...), sandboxer.ErrUnsupported, ID)
 	}
 	switch {
-	case p.Isolation != sandboxer.IsolationContainer:
+	case p.Isolation != sandboxer.IsolationContainer && p.Isolation != sandboxer.IsolationGVisor:
 		return refuse("isolation", "%s", p.Isolation)
 	case p.Network.HostAccess && p.Network.Egress != sandboxer.EgressAllow:
 		return refuse("network.host_access", "with egress %s", p.Network.Egress)
@@ -164,7 +164,7 @@ const (
 
 func policy(p sandboxer.Profile, cfg ProfileConfig) admission.Policy {
 	policy := admission.Policy{
-		Egress: p.Network.Egress, Destinations: p.Network.Allow, HostAccess: p.Network.HostAccess, OfflineBuilds: cfg.BuildEgress == sandboxer.EgressDeny,
+		Isolation: p.Isolation, Egress: p.Network.Egress, Destinations: p.Network.Allow, HostAccess: p.Network.HostAccess, OfflineBuilds: cfg.BuildEgress == sandboxer.EgressDeny,
 		CPUs: p.Resources.CPUs, Memory: int64(p.Resources.Memory), PIDs: p.Resources.PIDs,
 		MaxContainers: cfg.MaxContainers, Allow: cfg.Allow, Secrets: p.Setup.SecretRefs,
 	}

@@ -88,6 +88,11 @@ type HostConfig struct {
 	// looking if empty.
 	EngineSocket string `json:"engine_socket,omitempty"`
 
+	// GVisorRuntime is what the engine calls gVisor's runtime; "runsc" if empty.
+	// Where the engine has none of that name, the host does not offer the
+	// isolation gvisor.
+	GVisorRuntime string `json:"gvisor_runtime,omitempty"`
+
 	// CacheTTL is how long an uploaded tree is kept after the last sandbox that
 	// used it, and the steps of a build of the classic builder after its
 	// sandbox ended: the next build of the same is faster. 0: they are removed
@@ -225,6 +230,7 @@ var (
 	hostName    = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
 	sshHostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
 	sshUser     = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@+\\-]{0,63}\$?$`)
+	runtimeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 	hostPath    = regexp.MustCompile(`^(/[A-Za-z0-9._@+-]+)+$`)
 	currency    = regexp.MustCompile(`^[A-Z]{3}$`)
 )
@@ -294,6 +300,9 @@ func (h HostConfig) problems() (problems []*sandboxer.FieldError) {
 	}
 	if h.EngineSocket != "" && !isHostPath(h.EngineSocket) {
 		bad("engine_socket", "%q is not the absolute path of a socket, such as /run/docker.sock", h.EngineSocket)
+	}
+	if h.GVisorRuntime != "" && (!runtimeName.MatchString(h.GVisorRuntime) || h.GVisorRuntime == "runc") {
+		bad("gvisor_runtime", "%q is not the name of a runtime of gVisor's: give the one under runtimes in the engine's daemon.json", h.GVisorRuntime)
 	}
 	if h.Slots < 0 {
 		bad("slots", "is negative: 0 is no limit")

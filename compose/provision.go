@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +34,9 @@ type memory struct {
 	Builds     sandboxer.Egress        `json:"builds,omitempty"` // of builds, if there are any
 	Limits     sandboxer.Resources     `json:"limits"`
 	Expose     []sandboxer.Expose      `json:"expose,omitempty"`
-	Secrets    *secretMemory           `json:"secrets,omitempty"` // nil: it was given none
+	Secrets    *secretMemory           `json:"secrets,omitempty"`   // nil: it was given none
+	Isolation  sandboxer.Isolation     `json:"isolation,omitempty"` // container if empty
+	Runtime    string                  `json:"runtime,omitempty"`   // of every container; the engine's default if empty
 }
 
 type serviceMemory struct {
@@ -80,7 +83,7 @@ func (x *Extension) Provision(ctx context.Context, req sandboxer.ProvisionReques
 	if d.admission.Verdict == sandboxer.Deny {
 		return h, &sandboxer.AdmissionError{Admission: d.admission}
 	}
-	p := &provisioning{Machine: m, req: req, draft: d, pool: x.configs[req.Host].pool(), source: source(req.Inputs[inputRepo])}
+	p := &provisioning{Machine: m, req: req, draft: d, config: x.configs[req.Host], source: source(req.Inputs[inputRepo])}
 	mem, err := p.run(ctx)
 	if err != nil {
 		return h, err
@@ -109,10 +112,11 @@ func source(dir string) string {
 
 type provisioning struct {
 	*host.Machine
-	req    sandboxer.ProvisionRequest
-	draft  *draft
-	pool   netip.Prefix
-	source string
+	req     sandboxer.ProvisionRequest
+	draft   *draft
+	config  HostConfig
+	runtime string // what containers run under
+	source  string
 }
 
 // preparations bounds how often the preparation is done again because
@@ -120,7 +124,11 @@ type provisioning struct {
 const preparations = 10
 
 func (p *provisioning) run(ctx context.Context) (*memory, error) {
-	if _, err := p.Probe(ctx); err != nil {
+	facts, err := p.Probe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p.runtime, err = p.config.runtime(p.req.Profile.Isolation, facts); err != nil {
 		return nil, err
 	}
 	for try := 1; ; try++ {
@@ -216,12 +224,15 @@ func (p *provisioning) networks(ctx context.Context, r *host.Reserved) (map[stri
 	wanted := map[string]int{}
 	for _, n := range p.draft.plan.Networks {
 		wanted[n.Key] = n.Containers
+		if p.req.Profile.Isolation == sandboxer.IsolationGVisor {
+			wanted[n.Key] += admission.FixedExtra
+		}
 	}
-	return allocate(p.pool, wanted, append(taken, r.Taken...))
+	return allocate(p.config.pool(), wanted, append(taken, r.Taken...))
 }
 
 func (p *provisioning) memory(networks map[string]netip.Prefix) *memory {
-	mem := &memory{Schema: 1, Networks: networks, Egress: p.req.Profile.Network.Egress, Allow: p.req.Profile.Network.Allow, HostAccess: p.req.Profile.Network.HostAccess, Proxied: p.draft.plan.Proxied(), Limits: p.req.Profile.Resources, Expose: p.req.Profile.Expose}
+	mem := &memory{Schema: 1, Isolation: p.req.Profile.Isolation, Runtime: p.runtime, Networks: networks, Egress: p.req.Profile.Network.Egress, Allow: p.req.Profile.Network.Allow, HostAccess: p.req.Profile.Network.HostAccess, Proxied: p.draft.plan.Proxied(), Limits: p.req.Profile.Resources, Expose: p.req.Profile.Expose}
 	if p.draft.plan.Build {
 		mem.Builds = p.draft.plan.BuildEgress()
 	}
@@ -251,7 +262,7 @@ func (p *provisioning) job(ctx context.Context, r *host.Reserved, mem *memory) (
 	place := admission.Placement{
 		Project: project(p.req.SandboxID), Workdir: r.Dir() + "/src", PinDir: r.Dir() + "/pins", SecretDir: r.Secrets,
 		OutsideLabels: p.outsideLabels(r),
-		BridgeNames:   bridgeNames(p.req.SandboxID, p.req.Profile.Network, mem.Networks), Labels: p.labels(r), ImageLabels: map[string]string{host.LabelID: p.req.SandboxID}, Subnets: mem.Networks, CPUs: float64(about.CPUs),
+		BridgeNames:   bridgeNames(p.req.SandboxID, p.req.Profile.Network, mem.Networks), Labels: p.labels(r), ImageLabels: map[string]string{host.LabelID: p.req.SandboxID}, Subnets: mem.Networks, Runtime: p.runtime, Resolvers: about.Resolvers, CPUs: float64(about.CPUs),
 	}
 	canonical, err := plan.Render(place)
 	if err != nil {
@@ -278,7 +289,7 @@ func (p *provisioning) job(ctx context.Context, r *host.Reserved, mem *memory) (
 		}
 		job.Import, job.ImportAs = image, admission.ProxyImage(p.req.SandboxID)
 	}
-	for _, pin := range plan.Pins {
+	for _, pin := range slices.Concat(plan.Pins, plan.ResolverPins(place)) {
 		job.Files = append(job.Files, host.File{Path: "pins/" + pin.Name, Mode: int64(pin.Mode), Data: pin.Data, Dir: pin.Dir, Copy: pin.Source})
 	}
 	return job, nil

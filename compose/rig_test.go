@@ -122,7 +122,7 @@ func (r *rig) another(t testing.TB) (*sandboxer.Client, *compose.Extension) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: slices.Concat(known, []sandboxer.Profile{quick(known[0])}, r.more), Store: r.store})
+	client, err := sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: slices.Concat(known, variants(known[0]), r.more), Store: r.store})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,11 +130,15 @@ func (r *rig) another(t testing.TB) (*sandboxer.Client, *compose.Extension) {
 	return client, ext
 }
 
-// quick is the reference profile with bounds that suit a failing test.
-func quick(p sandboxer.Profile) sandboxer.Profile {
-	p.ID = "profile.quick"
-	p.Bounds.Ready = sandboxer.Duration(8 * time.Second)
-	return p
+// variants of the reference profile: one with bounds that suit a failing test,
+// and others of other isolation.
+func variants(reference sandboxer.Profile) []sandboxer.Profile {
+	quick, gvisor, open, vm := reference, reference, reference, reference
+	quick.ID, quick.Bounds.Ready = "profile.quick", sandboxer.Duration(8*time.Second)
+	gvisor.ID, gvisor.Isolation = "profile.gvisor", sandboxer.IsolationGVisor
+	open.ID, open.Isolation, open.Network.Egress = "profile.gvisor-open", sandboxer.IsolationGVisor, sandboxer.EgressAllow
+	vm.ID, vm.Isolation = "profile.vm", sandboxer.IsolationVM
+	return []sandboxer.Profile{quick, gvisor, open, vm}
 }
 
 func request(repo string) sandboxer.CreateRequest {

@@ -64,7 +64,7 @@ func (p *provisioning) placeSecrets(ctx context.Context, r *host.Reserved) error
 	var files []host.SecretFile
 	for _, f := range p.draft.plan.SecretFiles {
 		out := host.SecretFile{Name: f.Name, UID: f.UID, GID: f.GID, Mode: f.Mode, Value: p.req.Secrets[f.Secret]}
-		if about.UID != 0 || about.Rootless || about.UserNS {
+		if about.UID != 0 || about.Rootless || about.Remapped {
 			out.UID, out.GID, out.Mode = 0, 0, 0o444
 		}
 		files = append(files, out)

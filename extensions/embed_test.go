@@ -16,7 +16,7 @@ func TestManifest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info.ID != "ext.compose-ssh" || info.Version != "0.1.0" || info.Pricing != sandboxer.PricingSelfHosted ||
-		!slices.Equal(info.Isolation, []sandboxer.Isolation{sandboxer.IsolationContainer}) || len(info.Hosts) != 0 {
+		!slices.Equal(info.Isolation, []sandboxer.Isolation{sandboxer.IsolationContainer, sandboxer.IsolationGVisor}) || len(info.Hosts) != 0 {
 		t.Errorf("got %+v", info)
 	}
 	for _, id := range []string{"ext.none", "", "../extensions/ext.compose-ssh"} {

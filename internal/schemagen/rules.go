@@ -51,13 +51,14 @@ func (g *generator) rules() (map[string]rule, error) {
 		"ExtensionInfo.Isolation":    notEmpty,
 		"ExtensionInfo.Hosts":        absent("hosts"),
 
-		"HostsFile.Hosts":         notEmpty,
-		"HostConfig.Name":         pattern(hosts("hostName")),
-		"HostConfig.Root":         pattern(hosts("hostPath")),
-		"HostConfig.EngineSocket": pattern(hosts("hostPath")),
-		"HostConfig.Slots":        atLeast("0"),
-		"Cost.Currency":           pattern(hosts("currency")),
-		"Cost.MicrosPerHour":      atLeast("0"),
+		"HostsFile.Hosts":          notEmpty,
+		"HostConfig.Name":          pattern(hosts("hostName")),
+		"HostConfig.Root":          pattern(hosts("hostPath")),
+		"HostConfig.EngineSocket":  pattern(hosts("hostPath")),
+		"HostConfig.GVisorRuntime": pattern(hosts("runtimeName")),
+		"HostConfig.Slots":         atLeast("0"),
+		"Cost.Currency":            pattern(hosts("currency")),
+		"Cost.MicrosPerHour":       atLeast("0"),
 	}
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("no such regular expression: %s", strings.Join(missing, ", "))

@@ -46,16 +46,17 @@ type Request struct {
 
 // A Policy is what a profile grants.
 type Policy struct {
-	Egress        sandboxer.Egress // deny, allowlist or allow; anything else is deny
-	Destinations  []string         // with allowlist: what may be reached
-	OfflineBuilds bool             // builds have no network
-	HostAccess    bool             // containers may be given the host's address
-	CPUs          float64          // of every container, default and most; 0 is no bound
-	Memory        int64            // bytes, likewise
-	PIDs          int64            // likewise
-	MaxContainers int              // 25 if zero
-	Secrets       []string         // names of the secrets that the profile provides
-	Allow         []string         // ids of rules of class Profile that do not apply
+	Isolation     sandboxer.Isolation // gvisor, or anything else for the engine's own runtime
+	Egress        sandboxer.Egress    // deny, allowlist or allow; anything else is deny
+	Destinations  []string            // with allowlist: what may be reached
+	OfflineBuilds bool                // builds have no network
+	HostAccess    bool                // containers may be given the host's address
+	CPUs          float64             // of every container, default and most; 0 is no bound
+	Memory        int64               // bytes, likewise
+	PIDs          int64               // likewise
+	MaxContainers int                 // 25 if zero
+	Secrets       []string            // names of the secrets that the profile provides
+	Allow         []string            // ids of rules of class Profile that do not apply
 }
 
 const defaultMaxContainers = 25
@@ -134,6 +135,9 @@ func (p Policy) allows(id string) bool { return slices.Contains(p.Allow, id) }
 
 // denies reports whether nothing outside the sandbox can be reached.
 func (p Policy) denies() bool { return p.Egress != sandboxer.EgressAllow }
+
+// gvisor reports whether containers run on a kernel of their own, in user space.
+func (p Policy) gvisor() bool { return p.Isolation == sandboxer.IsolationGVisor }
 
 // steering matches variables of .env that configure docker itself where it
 // runs. What merely looks alike, such as DOCKER_TAG, stays a variable.

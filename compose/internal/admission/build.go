@@ -52,6 +52,9 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 		out.fixed.Secrets = append(out.fixed.Secrets, j.buildSecret(at.at("secrets").item(i), r))
 	}
 	j.buildDropped(at, b)
+	if ok {
+		j.buildRuntime(at, b, out)
+	}
 	return out
 }
 

@@ -13,6 +13,7 @@ type canonicalFile struct {
 
 type canonicalService struct {
 	Image           string                         `yaml:"image"`
+	Runtime         string                         `yaml:"runtime,omitempty"`
 	Build           *canonicalBuild                `yaml:"build,omitempty"`
 	Platform        string                         `yaml:"platform,omitempty"`
 	Scale           *int                           `yaml:"scale,omitempty"`
@@ -105,9 +106,9 @@ type canonicalHook struct {
 
 type canonicalAttachment struct {
 	Aliases         []string `yaml:"aliases,omitempty"`
-	IPv4Address     string   `yaml:"ipv4_address,omitempty"`
 	Priority        int      `yaml:"priority,omitempty"`
 	GatewayPriority int      `yaml:"gw_priority,omitempty"`
+	IPv4Address     string   `yaml:"ipv4_address,omitempty"`
 }
 
 type canonicalMount struct {
@@ -163,7 +164,9 @@ type canonicalIPAM struct {
 }
 
 type canonicalSubnet struct {
-	Subnet string `yaml:"subnet"`
+	Subnet  string `yaml:"subnet"`
+	IPRange string `yaml:"ip_range,omitempty"`
+	Gateway string `yaml:"gateway,omitempty"`
 }
 
 type canonicalVolume struct {

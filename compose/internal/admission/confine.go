@@ -18,6 +18,9 @@ var engineCaps = []string{"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSE
 // forges packets on the bridge, AUDIT_WRITE writes the host's audit log.
 var droppedCaps = []string{"AUDIT_WRITE", "MKNOD", "NET_RAW"}
 
+// DroppedCapabilities are those that no container of a sandbox has.
+func DroppedCapabilities() []string { return slices.Clone(droppedCaps) }
+
 // grantedCaps may be added if the profile allows CAP-ADD; none leads out of the container.
 var grantedCaps = []string{"IPC_LOCK", "NET_ADMIN", "SYS_NICE", "SYS_PTRACE"}
 
@@ -53,9 +56,7 @@ func (j *judge) confinement(at attr, s types.ServiceConfig, c *canonicalService)
 	if s.Cgroup != "" && s.Cgroup != "private" {
 		j.refuse("CGROUP-MODE", at.at("cgroup"), s.Cgroup)
 	}
-	if s.Runtime != "" && s.Runtime != "runc" {
-		j.refuse("RUNTIME", at.at("runtime"), s.Runtime)
-	}
+	j.runtime(at, s)
 	c.PidMode, c.IPCMode, c.Cgroup = s.Pid, s.Ipc, s.Cgroup
 	for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {
 		if !safeSysctls.MatchString(name) {

@@ -29,6 +29,7 @@ type judge struct {
 	paths   paths
 	project *types.Project
 	env     map[string]string // what variables were looked up in
+	placed  string            // the runtime of the placement, when a canonical file is read back
 	err     error             // what kept the tree from being read
 
 	result   *Plan

@@ -24,6 +24,8 @@ type Placement struct {
 	ImagePrefix   string                  // DefaultImagePrefix(id) if empty
 	Subnets       map[string]netip.Prefix // for every network of the plan, by key
 	BridgeNames   map[string]string       // names of the host's interfaces, by key; optional
+	Runtime       string                  // of every container, as the engine calls it; its default if empty
+	Resolvers     []netip.Addr            // that containers ask for names outside, where the engine's own cannot be asked
 	CPUs          float64                 // processors of the host: the engine refuses containers that ask for more; 0 is unknown
 }
 
@@ -73,6 +75,9 @@ func (place Placement) check(p *Plan) error {
 			return fmt.Errorf("no subnet for network %s", n.Key)
 		}
 	}
+	if p.policy.gvisor() {
+		return p.fixable(place)
+	}
 	return nil
 }
 
@@ -83,6 +88,9 @@ func (p *Plan) render(place Placement) ([]byte, error) {
 	}
 	for name, s := range p.services {
 		out.Services[name] = s.on(place, p.id)
+	}
+	if p.policy.gvisor() {
+		p.fixNames(out.Services, place)
 	}
 	for key, n := range p.networks {
 		out.Networks[key] = p.networkOn(place, key, n)
@@ -104,7 +112,7 @@ func (p *Plan) render(place Placement) ([]byte, error) {
 
 func (s *service) on(place Placement, id string) canonicalService {
 	out := s.fixed
-	out.Labels = place.Labels
+	out.Labels, out.Runtime = place.Labels, place.Runtime
 	if place.CPUs > 0 && (out.CPUs == 0 || out.CPUs > place.CPUs) {
 		out.CPUs = place.CPUs
 	}
@@ -167,6 +175,9 @@ func (p *Plan) networkOn(place Placement, key string, n *network) canonicalNetwo
 		Internal: n.internal || p.policy.denies(),
 		IPAM:     canonicalIPAM{Config: []canonicalSubnet{{Subnet: place.Subnets[key].String()}}},
 	}
+	if p.policy.gvisor() {
+		out.IPAM.Config[0] = fixedSubnet(place.Subnets[key])
+	}
 	if out.DriverOpts == nil {
 		out.DriverOpts = map[string]string{}
 	}
@@ -200,7 +211,7 @@ func (p *Plan) verify(text []byte, place Placement) error {
 		return err
 	}
 	l.reportFindings(project)
-	j := &judge{Request: req, report: r, paths: placedPaths{place.Workdir, place.PinDir, place.SecretDir}, project: project}
+	j := &judge{Request: req, report: r, paths: placedPaths{place.Workdir, place.PinDir, place.SecretDir}, project: project, placed: place.Runtime}
 	again := j.plan()
 	if again != nil {
 		again.proxied = p.proxied

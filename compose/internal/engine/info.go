@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/http"
@@ -37,9 +38,15 @@ type Info struct {
 	CgroupVersion   string   // "1" or "2"
 	SecurityOptions []string // "name=seccomp,profile=default"
 	DefaultRuntime  string
-	Runtimes        []string // names, sorted
-	RootDir         string   // where it keeps images and volumes
+	Runtimes        []Runtime // by name
+	RootDir         string    // where it keeps images and volumes
 	SystemTime      time.Time
+}
+
+// Runtime is a program that containers are run by, or a shim of containerd's that knows one.
+type Runtime struct {
+	Name string // as containers ask for it: "runc"
+	Path string // of the program, absolute or in the engine's PATH; or the shim's type: "io.containerd.runsc.v1"
 }
 
 // Rootless reports whether the engine runs without root's rights.
@@ -60,7 +67,7 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	var answer struct {
 		Info
 		Driver        string
-		Runtimes      map[string]struct{}
+		Runtimes      map[string]struct{ Path, RuntimeType string }
 		DockerRootDir string
 	}
 	if err := c.call(ctx, request{method: http.MethodGet, path: "/info"}, &answer); err != nil {
@@ -69,6 +76,10 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	info := answer.Info
 	info.StorageDriver = answer.Driver
 	info.RootDir = answer.DockerRootDir
-	info.Runtimes = slices.Sorted(maps.Keys(answer.Runtimes))
+	info.Runtimes = nil
+	for _, name := range slices.Sorted(maps.Keys(answer.Runtimes)) {
+		r := answer.Runtimes[name]
+		info.Runtimes = append(info.Runtimes, Runtime{Name: name, Path: cmp.Or(r.Path, r.RuntimeType)})
+	}
 	return info, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,8 @@ type ContainerDetails struct {
 	DNS           []string            // resolvers it was given for names that are no container's
 	Ports         []Port              // published ones, of a running container
 	Limits        Limited
+	Runtime       string // that runs it, as in [Info]
+	Confinement   Confinement
 }
 
 // Limited is what a container may use; 0 is no limit.
@@ -33,6 +36,13 @@ type Limited struct {
 	Memory int64   // bytes
 	CPUs   float64 // processors
 	PIDs   int64   // threads at once
+}
+
+// Confinement is what a container may do to its host.
+type Confinement struct {
+	Privileged      bool
+	NoNewPrivileges bool     // whether no program gains rights by being started
+	CapAdd, CapDrop []string // beside the engine's default set, as "NET_RAW" or "ALL", sorted
 }
 
 // State is what a container is doing or did last.
@@ -107,6 +117,11 @@ type inspection struct {
 		Memory        int64
 		NanoCPUs      int64 `json:"NanoCpus"`
 		PidsLimit     *int64
+		Runtime       string
+		Privileged    bool
+		SecurityOpt   []string
+		CapAdd        []string
+		CapDrop       []string
 	}
 	NetworkSettings struct {
 		Networks map[string]endpoint
@@ -119,7 +134,11 @@ func (i inspection) details() ContainerDetails {
 		ID: i.ID, Name: strings.TrimPrefix(i.Name, "/"), Image: i.Config.Image, ImageID: i.Image, Created: i.Created,
 		Labels: i.Config.Labels, TTY: i.Config.Tty, State: i.State.State, RestartCount: i.RestartCount,
 		RestartPolicy: i.HostConfig.RestartPolicy, NetworkMode: i.HostConfig.NetworkMode, DNS: i.HostConfig.DNS,
-		Networks: endpoints(i.NetworkSettings.Networks),
+		Networks: endpoints(i.NetworkSettings.Networks), Runtime: i.HostConfig.Runtime,
+	}
+	d.Confinement = Confinement{
+		Privileged: i.HostConfig.Privileged, CapAdd: capabilities(i.HostConfig.CapAdd), CapDrop: capabilities(i.HostConfig.CapDrop),
+		NoNewPrivileges: slices.ContainsFunc(i.HostConfig.SecurityOpt, isNoNewPrivileges),
 	}
 	d.Limits = Limited{Memory: i.HostConfig.Memory, CPUs: float64(i.HostConfig.NanoCPUs) / 1e9}
 	if pids := i.HostConfig.PidsLimit; pids != nil {
@@ -140,6 +159,20 @@ func (i inspection) details() ContainerDetails {
 		}
 	}
 	return d
+}
+
+// capabilities are written with and without a prefix, as the request wrote them.
+func capabilities(written []string) []string {
+	var names []string
+	for _, c := range written {
+		names = append(names, strings.TrimPrefix(strings.ToUpper(c), "CAP_"))
+	}
+	slices.Sort(names)
+	return names
+}
+
+func isNoNewPrivileges(option string) bool {
+	return slices.Contains([]string{"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}, option)
 }
 
 // hostPort is the address of a binding; an empty IP means every one.

@@ -9,86 +9,35 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose/internal/engine/enginetest"
 )
-
-// A daemon is a Docker Engine of the test's own, in namespaces of its own: it
-// may be stopped, and nobody else works on it.
-type daemon struct {
-	t      testing.TB
-	socket string
-	dir    string
-	cmd    *exec.Cmd
-}
-
-func isolated(t testing.TB) *daemon {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("an engine of its own needs root")
-	}
-	dir, err := os.MkdirTemp("", "engine-") // a socket's path has to be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &daemon{t: t, dir: dir, socket: filepath.Join(dir, "sock")}
-	put(t, filepath.Join(dir, "daemon.json"), []byte("{}"), 0o600)
-	t.Cleanup(func() {
-		d.stop()
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	d.start()
-	return d
-}
-
-func (d *daemon) start() {
-	d.t.Helper()
-	const script = `ip link set lo up; exec dockerd --config-file "$1/daemon.json" -H "unix://$1/sock" --data-root "$1/data" --exec-root "$1/exec" ` +
-		`--pidfile "$1/pid" --containerd-namespace "${1##*/}" --containerd-plugins-namespace "${1##*/}-plugins"`
-	d.cmd = exec.Command("unshare", "-n", "-m", "sh", "-c", script, "sh", d.dir)
-	log, err := os.OpenFile(filepath.Join(d.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer log.Close()
-	d.cmd.Stdout, d.cmd.Stderr = log, log
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := d.cmd.Start(); err != nil {
-		d.t.Fatal(err)
-	}
-	up := eventually(60*time.Second, func() bool {
-		return exec.Command("docker", "-H", "unix://"+d.socket, "info").Run() == nil
-	})
-	if !up {
-		text, _ := os.ReadFile(filepath.Join(d.dir, "log"))
-		d.t.Fatalf("the engine does not start:\n%s", text)
-	}
-}
-
-func (d *daemon) stop() {
-	if d.cmd == nil {
-		return
-	}
-	_ = d.cmd.Process.Signal(syscall.SIGTERM)
-	_ = d.cmd.Wait()
-	d.cmd = nil
-}
 
 // TestEngineOfItsOwn has parts that one engine is started for.
 func TestEngineOfItsOwn(t *testing.T) {
 	t.Parallel()
-	d := isolated(t)
-	g := localRig(t, Config{Socket: d.socket})
+	d := enginetest.StartDaemon(t, "")
+	g := localRig(t, Config{Socket: d.Socket})
 	image := g.image()
 	t.Run("failed build", func(t *testing.T) { failBuild(t, g.in(t)) })
 	t.Run("killed build", func(t *testing.T) { killBuilds(t, g.in(t)) })
 	t.Run("shared build", func(t *testing.T) { shareBuilds(t, g.in(t)) })
 	t.Run("engine stopped", func(t *testing.T) { destroyWithoutEngine(t, g.in(t), d, image) })
+}
+
+// TestProbeRefusesAnUnknownDefaultRuntime: some act on what a container's environment says, with the host's rights.
+func TestProbeRefusesAnUnknownDefaultRuntime(t *testing.T) {
+	t.Parallel()
+	d := enginetest.StartDaemon(t, `{"default-runtime": "nvidia", "runtimes": {"nvidia": {"path": "runc"}}}`)
+	g := localRig(t, Config{Socket: d.Socket})
+	_, err := g.Probe(t.Context())
+	assertIs(t, err, sandboxer.ErrUnavailable)
+	if err == nil || !strings.Contains(err.Error(), "by nvidia unless told otherwise") || !strings.Contains(sandboxer.Hint(err), "default-runtime") {
+		t.Errorf("error %v, hint %q", err, sandboxer.Hint(err))
+	}
 }
 
 // everything on the engine but the test's own image.
@@ -178,10 +127,10 @@ func shareBuilds(t *testing.T, g *rig) {
 	}
 }
 
-func destroyWithoutEngine(t *testing.T, g *rig, d *daemon, image string) {
+func destroyWithoutEngine(t *testing.T, g *rig, d *enginetest.Daemon, image string) {
 	s := g.reserve(nil)
 	s.mustRun(held(image))
-	d.stop()
+	d.Stop()
 	for _, m := range []*Machine{g.Machine, g.another()} {
 		r, err := m.Teardown(t.Context(), s.id, 1)
 		assertIs(t, err, sandboxer.ErrUnavailable)
@@ -194,6 +143,6 @@ func destroyWithoutEngine(t *testing.T, g *rig, d *daemon, image string) {
 		_, err = m.Objects(t.Context(), s.id)
 		assertIs(t, err, sandboxer.ErrUnavailable)
 	}
-	d.start()
+	d.Start()
 	s.destroy()
 }

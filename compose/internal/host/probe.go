@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,10 +31,12 @@ type Facts struct {
 	APIVersion string
 	Storage    string
 	Arch       string
-	Rootless   bool
-	UserNS     bool // the engine maps the ids of containers to others
-	InMemory   bool // secrets can lie on a file system in memory
-	Runtimes   []string
+	Rootless   bool   // the engine runs without root's rights
+	InMemory   bool   // secrets can lie on a file system in memory
+	Remapped   bool   // root in a container is another user outside
+	Runtime    string // that the engine runs containers by unless told otherwise
+	Runtimes   []engine.Runtime
+	Resolvers  []netip.Addr // name servers that the host asks, less those on the host itself; three at most
 	Addresses  []netip.Addr // of the host, IPv4, less loopback; the first 32
 	Listening  []uint16     // some of the TCP ports on which the host listens on all addresses
 	Firewall   Firewall
@@ -130,6 +133,11 @@ func parseFacts(out string, at time.Time) (*Facts, error) {
 	f.Firewall = Firewall(values["firewall"])
 	f.InMemory = values["memory"] == "yes"
 	f.FreeBytes = number("free_kb") << 10
+	for text := range strings.FieldsSeq(values["resolvers"]) {
+		if a, err := netip.ParseAddr(text); err == nil {
+			f.Resolvers = append(f.Resolvers, a)
+		}
+	}
 	f.ClockSkew = time.Unix(number("clock"), 0).Sub(at).Round(time.Second)
 	switch {
 	case len(missing) > 0:
@@ -190,6 +198,10 @@ func versionNumbers(v string) []int {
 	return out
 }
 
+// knownRuntimes may be an engine's default. Others do things for a container
+// that asks for them in its environment or annotations, with the host's rights.
+var knownRuntimes = []string{"runc", "io.containerd.runc.v2", "crun", "runsc"}
+
 // minEngine is the oldest engine that the network posture was measured on.
 const minEngine = "20.10"
 
@@ -203,8 +215,10 @@ func (m *Machine) probeEngine(ctx context.Context, f *Facts) error {
 		return Classify(err)
 	}
 	f.Engine, f.Storage, f.Arch, f.Runtimes = info.ServerVersion, info.StorageDriver, info.Architecture, info.Runtimes
-	f.Rootless, f.UserNS = info.Rootless(), info.UserNamespaces()
+	f.Rootless, f.Remapped, f.Runtime = info.Rootless(), info.UserNamespaces(), info.DefaultRuntime
 	switch {
+	case !slices.Contains(knownRuntimes, f.Runtime):
+		return unavailable("set default-runtime to runc in the engine's configuration, or remove it there", "the host's engine runs containers by %s unless told otherwise, and builds always: what that does with them is not known", f.Runtime)
 	case info.OSType != "linux":
 		return unavailable("use a host with a Linux engine", "the host's engine runs %s containers", info.OSType)
 	case olderThan(f.Engine, minEngine):

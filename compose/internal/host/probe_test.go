@@ -28,7 +28,7 @@ func TestProbe(t *testing.T) {
 		if f.Root != g.root || len(f.RootID) != 16 || f.Socket != g.cfg.Socket || f.UID != os.Getuid() || f.User == "" || !strings.HasPrefix(f.Kernel, "Linux ") {
 			t.Errorf("account and root: %+v", f)
 		}
-		if f.CPUs < 1 || f.FreeBytes < 1<<20 || f.Compose == "" || f.Engine == "" || f.Arch == "" || f.Sandboxes != 0 || f.ClockSkew.Abs() > 2*time.Second {
+		if f.CPUs < 1 || f.FreeBytes < 1<<20 || f.Compose == "" || f.Engine == "" || f.Arch == "" || f.Runtime == "" || len(f.Runtimes) == 0 || f.Sandboxes != 0 || f.ClockSkew.Abs() > 2*time.Second {
 			t.Errorf("facts: %+v", f)
 		}
 		g.reserve(nil)

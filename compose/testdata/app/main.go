@@ -1,7 +1,8 @@
 // Command app is what the tests' sandboxes run. Its first argument says what
 // to do:
 //
-//	serve PORT TEXT     answer every request with TEXT, GET /probe?… with probe's findings
+//	serve PORT TEXT     answer every request with TEXT, GET /probe?… with probe's findings,
+//	                    GET /file?path=… with a file
 //	health PORT         exit 0 if the server on PORT answers
 //	exit CODE AFTER     print a line and exit with CODE after a duration
 //	write PATH TEXT     write a file, then exit
@@ -82,7 +83,13 @@ func serve(port, text string) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) })
 	mux.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Join(os.Environ(), "\n")) })
-	mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, r.URL.Query().Get("path")) })
+	mux.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) {
+		text, err := os.ReadFile(r.URL.Query().Get("path")) // unlike http.ServeFile, of any length: those in /proc say 0
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+		}
+		_, _ = w.Write(text)
+	})
 	mux.HandleFunc("/probe", func(w http.ResponseWriter, r *http.Request) {
 		for _, target := range r.URL.Query()["target"] {
 			fmt.Fprintln(w, probe(target))

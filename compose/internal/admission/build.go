@@ -16,7 +16,7 @@ import (
 // build judges how the image of a service is built.
 func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 	b := s.Build
-	out := &build{fixed: canonicalBuild{Target: b.Target, NoCache: b.NoCache, NoCacheFilter: b.NoCacheFilter, Network: b.Network, Args: map[string]string{}}}
+	out := &build{fixed: canonicalBuild{Target: b.Target, NoCache: b.NoCache, NoCacheFilter: unrepeated(b.NoCacheFilter), Network: b.Network, Args: map[string]string{}}}
 	context, ok := j.context(at.at("context"), "BUILD-CONTEXT", b.Context)
 	if ok {
 		out.context = context
@@ -47,7 +47,7 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 	case j.Policy.denies():
 		j.rewrite("BUILD-EGRESS", at, "")
 	}
-	out.fixed.ExtraHosts = j.extraHosts(at.at("extra_hosts"), b.ExtraHosts)
+	out.fixed.ExtraHosts = unrepeated(j.extraHosts(at.at("extra_hosts"), b.ExtraHosts))
 	for i, r := range b.Secrets {
 		out.fixed.Secrets = append(out.fixed.Secrets, j.buildSecret(at.at("secrets").item(i), r))
 	}
@@ -122,6 +122,7 @@ func (j *judge) buildArgs(at attr, b *types.BuildConfig, out *build) {
 			out.fixed.Args[key] = *value
 		}
 	}
+	j.named(at.at("args"), out.fixed.Args)
 	// Cache mounts are shared by everybody on the host unless they have a namespace.
 	out.fixed.Args["BUILDKIT_CACHE_MOUNT_NS"] = j.ID
 }

@@ -3,6 +3,7 @@ package admission
 import (
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -112,7 +113,12 @@ func (j *judge) resources(at attr, s types.ServiceConfig, c *canonicalService) {
 	if s.Deploy != nil && s.Deploy.Resources.Reservations != nil {
 		reserved = *s.Deploy.Resources.Reservations
 	}
-	c.CPUs = bounded(j, at.at("cpus"), max(single(s.CPUS), single(limits.NanoCPUs.Value())), j.Policy.CPUs)
+	cpus := max(single(s.CPUS), single(limits.NanoCPUs.Value()))
+	if math.IsNaN(cpus) || math.IsInf(cpus, 0) {
+		j.deny("LOAD", at.at("cpus"), "is not a number of processors", "write a number such as 0.5")
+		cpus = 0
+	}
+	c.CPUs = bounded(j, at.at("cpus"), cpus, j.Policy.CPUs)
 	c.MemLimit = bounded(j, at.at("mem_limit"), max(int64(s.MemLimit), int64(limits.MemoryBytes)), j.Policy.Memory)
 	c.PidsLimit = bounded(j, at.at("pids_limit"), max(s.PidsLimit, limits.Pids), j.Policy.PIDs)
 	c.MemSwapLimit = c.MemLimit
@@ -123,7 +129,9 @@ func (j *judge) resources(at attr, s types.ServiceConfig, c *canonicalService) {
 	if s.MemSwapLimit != 0 && int64(s.MemSwapLimit) != c.MemLimit {
 		j.rewrite("RESOURCES", at.at("memswap_limit"), "becomes the memory limit: containers do not swap")
 	}
-	c.ShmSize = int64(s.ShmSize)
+	if c.ShmSize = int64(s.ShmSize); c.ShmSize < 0 {
+		j.deny("LOAD", at.at("shm_size"), "is negative", "write a size such as 64m")
+	}
 	if c.MemLimit > 0 && c.ShmSize > c.MemLimit {
 		c.ShmSize = c.MemLimit
 		j.rewrite("SHM", at.at("shm_size"), fmt.Sprintf("becomes %d bytes, the memory limit", c.ShmSize))

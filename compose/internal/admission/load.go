@@ -134,28 +134,40 @@ func (l *loading) casts(own map[tree.Path]interpolation.Cast) map[tree.Path]inte
 		casts[p] = quietBoolean(cast)
 	}
 	for _, section := range []string{"services", "jobs"} {
-		casts[tree.NewPath(section, tree.PathMatchAll, "ports", tree.PathMatchList)] = l.ports.cast
+		each := tree.NewPath(section, tree.PathMatchAll)
+		casts[each.Next("ports").Next(tree.PathMatchList)] = l.ports.cast
+		for attribute := range strings.FieldsSeq(lateBooleans) {
+			casts[tree.Path(string(each)+"."+attribute)] = func(value string) (any, error) { return plainBoolean(value), nil }
+		}
 	}
 	return casts
 }
 
+// lateBooleans have no conversion among the loader's: it converts them when it
+// fills its structures, and logs yes and no there.
+const lateBooleans = "attach build.no_cache build.privileged build.pull env_file.[].required post_start.[].privileged " +
+	"pre_stop.[].privileged volumes.[].bind.create_host_path pre_start.[].env_file.[].required " +
+	"pre_start.[].volumes.[].bind.create_host_path pre_start.[].per_replica"
+
 // quietBoolean hands true and false to a conversion that logs yes and no.
 func quietBoolean(cast interpolation.Cast) interpolation.Cast {
 	return func(value string) (any, error) {
-		plain := ""
-		switch strings.ToLower(value) {
-		case "y", "yes", "on":
-			plain = "true"
-		case "n", "no", "off":
-			plain = "false"
-		default:
-			return cast(value)
-		}
-		if v, err := cast(plain); err == nil && reflect.TypeOf(v).Kind() == reflect.Bool {
+		if v, err := cast(plainBoolean(value)); err == nil && reflect.TypeOf(v).Kind() == reflect.Bool {
 			return v, nil
 		}
 		return cast(value)
 	}
+}
+
+// plainBoolean writes what compose-go takes for true or false as that.
+func plainBoolean(value string) string {
+	switch strings.ToLower(value) {
+	case "y", "yes", "on":
+		return "true"
+	case "n", "no", "off":
+		return "false"
+	}
+	return value
 }
 
 // The bounds of port ranges, before compose-go makes an entry of each port.

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -286,31 +284,4 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
-}
-
-// FuzzCheck looks for files that crash the gate, pass it without a canonical
-// file, or take long.
-func FuzzCheck(f *testing.F) {
-	corpus, _ := filepath.Glob("testdata/corpus/*/*.yaml")
-	for _, p := range corpus {
-		f.Add(string(must(os.ReadFile(p))))
-	}
-	f.Add(everything)
-	f.Add("include: [compose.yaml]\nservices: {a: {extends: {file: compose.yaml, service: a}}}")
-	f.Add("x-a: &a {image: x}\nservices: {a: {<<: *a, ports: ['80-90:80-90'], volumes: ['.:/x', './a:/a']}}")
-	f.Fuzz(func(t *testing.T, text string) {
-		plan, a, err := Check(t.Context(), Request{Tree: oneFile(text), ID: testID, Generation: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if plan == nil {
-			if len(a.Violations) == 0 {
-				t.Error("refused without a reason")
-			}
-			return
-		}
-		if _, err := plan.Render(placeOf(plan)); err != nil {
-			t.Errorf("accepted, but: %v", err)
-		}
-	})
 }

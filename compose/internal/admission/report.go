@@ -104,7 +104,7 @@ func (r *report) admission(files *files) sandboxer.Admission {
 		}
 		path := f.at.String()
 		a.Violations = append(a.Violations, sandboxer.Violation{
-			Rule: f.rule.ID, Path: path, Service: f.at.service(), File: where.file, Line: max(where.line, 1), Message: f.message, Hint: f.hint,
+			Rule: f.rule.ID, Path: path, Service: f.at.service(), File: where.file, Line: max(where.line, 1), Message: files.plainly(f.message), Hint: f.hint,
 		})
 	}
 	for _, f := range r.rewrites {

@@ -45,7 +45,25 @@ func (j *judge) service(name string, s types.ServiceConfig) {
 		j.preStart(at.at("pre_start").item(i), hook)
 	}
 	j.dropped(at, s)
+	c.unrepeat()
 	j.dollars(at, *c)
+}
+
+// unrepeat drops what a list says again. Two spellings of one value, such as
+// 80 and "80", pass compose's own check for that until they are written alike.
+func (c *canonicalService) unrepeat() {
+	for _, l := range []*[]string{&c.GroupAdd, &c.Expose, &c.DNS, &c.DNSOptions, &c.DNSSearch, &c.ExtraHosts, &c.Links, &c.Tmpfs, &c.VolumesFrom} {
+		*l = unrepeated(*l)
+	}
+}
+
+func unrepeated(list []string) (once []string) {
+	for _, text := range list {
+		if !slices.Contains(once, text) {
+			once = append(once, text)
+		}
+	}
+	return once
 }
 
 // program is what runs in the container and what it sees.
@@ -55,7 +73,7 @@ func (j *judge) program(at attr, s types.ServiceConfig, c *canonicalService) {
 	c.Init, c.TTY, c.StdinOpen, c.ReadOnly = s.Init, s.Tty, s.StdinOpen, s.ReadOnly
 	c.Environment = j.environment(at, s.ContainerSpec)
 	c.Platform = s.Platform
-	if s.Platform != "" && !strings.HasPrefix(s.Platform, "linux/") && s.Platform != "linux" {
+	if s.Platform != "" && !linuxPlatform.MatchString(s.Platform) {
 		j.refuse("PLATFORM", at.at("platform"), s.Platform)
 	}
 	for key, value := range map[string]string{"hostname": s.Hostname, "domainname": s.DomainName} {
@@ -71,6 +89,8 @@ func (j *judge) program(at attr, s types.ServiceConfig, c *canonicalService) {
 		j.rewrite("PULL", at.at("pull_policy"), "")
 	}
 }
+
+var linuxPlatform = regexp.MustCompile(`^linux(/[A-Za-z0-9_-]+){0,2}$`)
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$`)
 
@@ -117,6 +137,7 @@ func (j *judge) environment(at attr, spec types.ContainerSpec) map[string]string
 			j.rewrite("ENV-NULL", at.at("environment", name), "")
 		}
 	}
+	j.named(at.at("environment"), env)
 	for i, p := range spec.LabelFiles {
 		if f := j.paths.find(p); !f.inside || f.at != file || namesGit(f.path) {
 			j.deny("ENVFILE", at.at("label_file").item(i), "names "+f.problem(p))
@@ -125,6 +146,13 @@ func (j *judge) environment(at attr, spec types.ContainerSpec) map[string]string
 		}
 	}
 	return env
+}
+
+// named refuses a value without a name, as the engine does.
+func (j *judge) named(at attr, values map[string]string) {
+	if _, ok := values[""]; ok {
+		j.deny("LOAD", at, "has a value without a name", "write NAME=VALUE")
+	}
 }
 
 // lifecycle is when the container starts, stops and counts as well.
@@ -157,6 +185,7 @@ func (j *judge) lifecycle(at attr, s types.ServiceConfig, c *canonicalService) {
 			}
 			hook.Environment[name] = *v
 		}
+		j.named(at.at("post_start").item(i).at("environment"), hook.Environment)
 		c.PostStart = append(c.PostStart, hook)
 	}
 	if len(s.PreStop) > 0 {

@@ -85,7 +85,7 @@ func TestContainerFromCreationToRemoval(t *testing.T) {
 	}
 	want := engine.ContainerDetails{
 		ID: id, Name: name, Image: image, ImageID: only(t, e).ImageID, Labels: e.Labels(), NetworkMode: network,
-		State: engine.State{Status: "running", Running: true}, RestartPolicy: engine.RestartPolicy{Name: "no"},
+		State: engine.State{Status: "running", Running: true}, RestartPolicy: engine.RestartPolicy{Name: "no"}, Runtime: "runc",
 	}
 	if diff := cmp.Diff(want, details, cmpopts.IgnoreTypes(time.Time{}, map[string]engine.Endpoint{})); diff != "" {
 		t.Errorf("running, -want +got:\n%s", diff)

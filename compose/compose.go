@@ -154,9 +154,34 @@ func (x *Extension) ProbeHost(ctx context.Context, name string) (sandboxer.HostS
 		"cpus":    strconv.Itoa(facts.CPUs),
 		"storage": facts.Storage, "root": facts.Root, "user": facts.User, "rootless": strconv.FormatBool(facts.Rootless),
 		"userns_remap": strconv.FormatBool(facts.Remapped), "runtimes": runtimes(facts),
+		"firewall":   string(facts.Firewall),
 		"clock_skew": facts.ClockSkew.String(),
 	}
 	return status, nil
+}
+
+// Harden installs the static rules by which a host closes itself and metadata
+// services to sandboxes whose egress is open: one set for all sandboxes, those
+// that run included, for interfaces that only sandboxes have. It needs root on
+// the host and iptables. The rules are gone after a reboot; doing it again
+// changes nothing. Whether they are in force is the fact "firewall" of
+// [Extension.ProbeHost]: hardened, open, or unknown to an account that may not
+// look. ErrNotFound: no such host.
+func (x *Extension) Harden(ctx context.Context, name string) error {
+	return x.setFirewall(ctx, name, host.FirewallHardened)
+}
+
+// Soften removes every rule that Harden installed.
+func (x *Extension) Soften(ctx context.Context, name string) error {
+	return x.setFirewall(ctx, name, host.FirewallOpen)
+}
+
+func (x *Extension) setFirewall(ctx context.Context, name string, want host.Firewall) error {
+	m, err := x.machine(name)
+	if err != nil {
+		return err
+	}
+	return m.SetFirewall(ctx, want)
 }
 
 // Renew implements [sandboxer.LeaseKeeper].

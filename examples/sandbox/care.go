@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose"
 	"github.com/sand-boxer/sandboxer/schemas"
 	"github.com/spf13/cobra"
 )
@@ -19,7 +22,7 @@ func (a *app) careCommands() []*cobra.Command {
 }
 
 func (a *app) hostsCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "hosts", Short: "Ask every host whether it can be used", Args: cobra.NoArgs,
 		Long:    "Ask every configured host whether it can be used now, what it has, and if not, what\nto do about it. Exits 5 if none can.",
 		Example: "  sandbox hosts\n  sandbox hosts --hosts ssh://me@sandboxer01 --json",
@@ -36,6 +39,39 @@ func (a *app) hostsCommand() *cobra.Command {
 				return fmt.Errorf("no host can be used: %w", sandboxer.ErrUnavailable)
 			}
 			return nil
+		},
+	}
+	cmd.AddCommand(a.firewallCommand("harden", (*compose.Extension).Harden, "Close hosts to sandboxes whose egress is open",
+		"Install static firewall rules on the named hosts, or on all: sandboxes then reach neither\nservices of the host nor metadata services of clouds, also with egress allow. Needs root on\nthe host. Sandboxes that run are covered at once. The rules are gone after a reboot: do it\nagain. \"sandbox hosts --json\" shows them as the fact firewall."),
+		a.firewallCommand("soften", (*compose.Extension).Soften, "Remove what harden installed", "Remove the firewall rules that harden installed on the named hosts, or on all."))
+	return cmd
+}
+
+func (a *app) firewallCommand(use string, set func(*compose.Extension, context.Context, string) error, short, long string) *cobra.Command {
+	return &cobra.Command{
+		Use: use + " [HOST...]", Short: short, Long: long, Example: "  sandbox hosts " + use + " --hosts ssh://root@sandboxer01",
+		RunE: func(cmd *cobra.Command, names []string) error {
+			hosts, err := a.loadHosts()
+			if err != nil {
+				return err
+			}
+			ext, err := compose.New(compose.Config{Hosts: hosts})
+			if err != nil {
+				return err
+			}
+			defer ext.Close()
+			if len(names) == 0 {
+				for _, h := range ext.Info().Hosts {
+					names = append(names, h.Name)
+				}
+			}
+			var problems []error
+			for _, name := range names {
+				if err := set(ext, cmd.Context(), name); err != nil {
+					problems = append(problems, sandboxer.WithHint(fmt.Errorf("%s %s: %w", use, name, err), "%s", sandboxer.Hint(err)))
+				}
+			}
+			return errors.Join(problems...)
 		},
 	}
 }

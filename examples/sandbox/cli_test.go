@@ -106,6 +106,7 @@ func TestBadInput(t *testing.T) {
 		{"extend unknown", []string{"extend", "aaaaaaaaaaaaaaaaaaaa", "1h"}, exitNotFound, []string{"not found"}},
 		{"destroy unknown", []string{"destroy", "aaaaaaaaaaaaaaaaaaaa"}, exitNotFound, []string{"not found"}},
 		{"not a duration", []string{"extend", "aaaaaaaaaaaaaaaaaaaa", "soon"}, exitUsage, []string{"soon", "30m"}},
+		{"no such host to harden", []string{"hosts", "harden", "mars"}, exitNotFound, []string{"mars", "not found"}},
 		{"no such schema", []string{"schema", "none"}, exitNotFound, []string{"none", "profile"}},
 	}
 	for _, tt := range tests {

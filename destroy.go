@@ -159,7 +159,8 @@ func (c *Client) Recreate(ctx context.Context, id string) (s *Sandbox, err error
 	if err := c.recreatable(r); err != nil {
 		return &r.Sandbox, fail("recreate", r, err)
 	}
-	if err := c.readmit(ctx, r); err != nil {
+	admission, err := c.readmit(ctx, r)
+	if err != nil {
 		return &r.Sandbox, fail("recreate", r, err)
 	}
 	secrets, err := c.resolveSecrets(ctx, secretRequests(r.Sandbox.Profile, id, r.Sandbox.Consumer))
@@ -184,7 +185,7 @@ func (c *Client) Recreate(ctx context.Context, id string) (s *Sandbox, err error
 		s := &r.Sandbox
 		s.Generation++
 		s.Reachability, s.Controls, s.Failure, s.ReadyAt = nil, nil, nil, time.Time{}
-		s.Removal = &removal
+		s.Removal, s.Admission = &removal, &admission
 		r.Handle = Handle{SandboxID: s.ID, Generation: s.Generation, Host: s.Host}
 		return set(StateRequested, ReasonRecreate, "")(r)
 	}))
@@ -222,10 +223,10 @@ func (c *Client) recreatable(r *Record) error {
 	return nil
 }
 
-func (c *Client) readmit(ctx context.Context, r *Record) error {
+func (c *Client) readmit(ctx context.Context, r *Record) (Admission, error) {
 	ext, err := c.extensionOf(r)
 	if err = cmp.Or(err, c.hasResolver(r.Sandbox.Profile)); err != nil {
-		return err
+		return Admission{}, err
 	}
 	s := r.Sandbox
 	admission, err := c.admit(ctx, ext, ProvisionRequest{
@@ -235,5 +236,5 @@ func (c *Client) readmit(ctx context.Context, r *Record) error {
 	if err == nil && admission.Verdict == Deny {
 		err = &AdmissionError{Admission: admission}
 	}
-	return err
+	return admission, err
 }

@@ -40,6 +40,7 @@ type Event struct {
 	Previous   Duration  `json:"previous_duration,omitempty"` // time spent in From, when the state changed
 
 	Inputs       map[string]string `json:"inputs,omitempty"`       // those that the profile declares public
+	Loosened     []string          `json:"loosened,omitempty"`     // rules of admission that the profile allows and the workspace made use of
 	Resources    *Resources        `json:"resources,omitempty"`    // the caps of every container that the profile asks for
 	Estimate     *Cost             `json:"estimate,omitempty"`     // of the chosen host
 	Reachability *Reachability     `json:"reachability,omitempty"` // while it can be reached
@@ -54,7 +55,7 @@ func newEvent(r *Record, from State, since time.Time, now time.Time) Event {
 		From: from, State: s.State, Reason: s.Reason, Message: hide(s.Message), ErrorCode: s.ErrorCode,
 		Profile: s.Profile.ID, Extension: s.Extension, Host: s.Host, Policy: s.Route.Policy,
 		Consumer: s.Consumer, CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt,
-		Inputs: publicInputs(s.Profile, s.Inputs), Estimate: s.Route.estimate(s.Host),
+		Inputs: publicInputs(s.Profile, s.Inputs), Loosened: s.Admission.loosenedRules(), Estimate: s.Route.estimate(s.Host),
 	}
 	e.ID = fmt.Sprintf("%s-%d", s.ID, e.Seq)
 	if from != "" && from != s.State {

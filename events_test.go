@@ -157,3 +157,40 @@ func (brokenStore) Undelivered(context.Context, string) ([]sandboxer.Undelivered
 func (brokenStore) ClaimEvents(context.Context, time.Time, int) ([]sandboxer.Claim, error) {
 	return nil, errBrokenStore
 }
+
+// What a profile loosened stands in the plan, the record and every event of
+// the sandbox, also when another generation makes use of something else.
+func TestWhatWasLoosenedIsSaid(t *testing.T) {
+	w := newWorld(t)
+	profile := basicProfile()
+	profile.Config = []byte(`{"allow": ["CAP-ADD", "DEVICES"]}`)
+	used := "CAP-ADD"
+	c := w.client(process{profiles: []sandboxer.Profile{profile}, judge: func(sandboxer.ProvisionRequest) []sandboxer.Violation {
+		return []sandboxer.Violation{{Rule: used, Path: "services.web", File: "compose.yaml", Line: 7, Message: "adds NET_ADMIN"}}
+	}})
+	plan, err := c.Plan(t.Context(), basicRequest(), sandboxer.PlanOptions{})
+	if err != nil || plan.Admission.Verdict != sandboxer.Allow || len(plan.Admission.Loosened) != 1 || plan.Admission.Loosened[0].Line != 7 {
+		t.Fatalf("plan: %+v %v", plan.Admission, err)
+	}
+	s := w.create(c)
+	used = "DEVICES"
+	if _, err := c.Recreate(t.Context(), s.ID); err != nil {
+		t.Fatal(err)
+	}
+	again, err := c.Get(t.Context(), s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Admission.Loosened[0].Rule != "CAP-ADD" || again.Admission.Loosened[0].Rule != "DEVICES" {
+		t.Errorf("recorded: %+v, then %+v", s.Admission.Loosened, again.Admission.Loosened)
+	}
+	events, err := c.Events(t.Context(), s.ID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range map[int]string{0: "[CAP-ADD]", 2: "[CAP-ADD]", len(events) - 1: "[DEVICES]"} {
+		if got := fmt.Sprint(events[i].Loosened); got != want {
+			t.Errorf("event %d: %s, want %s", i, got, want)
+		}
+	}
+}

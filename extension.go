@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -302,6 +303,20 @@ type Admission struct {
 	Verdict    Verdict     `json:"verdict"`
 	Violations []Violation `json:"violations"`
 	Rewrites   []Rewrite   `json:"rewrites"`
+	Loosened   []Violation `json:"loosened,omitempty"` // what would be a violation if the profile did not allow its rule
+}
+
+// loosenedRules are the rules behind Loosened, sorted. A nil Admission has none.
+func (a *Admission) loosenedRules() []string {
+	if a == nil {
+		return nil
+	}
+	var ids []string
+	for _, v := range a.Loosened {
+		ids = append(ids, v.Rule)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 // A Violation is one thing a workspace asks for and may not have.

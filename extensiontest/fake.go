@@ -73,6 +73,7 @@ func (f *Fake) Info() sandboxer.ExtensionInfo {
 // fakeConfig is the extension's own part of a profile.
 type fakeConfig struct {
 	Volumes []string `json:"volumes,omitempty"`
+	Allow   []string `json:"allow,omitempty"` // rules that are loosened
 }
 
 // fakeState is the extension's own part of a handle. Everything in it follows
@@ -170,8 +171,16 @@ func (f *Fake) judge(req sandboxer.ProvisionRequest) sandboxer.Admission {
 			})
 		}
 	}
+	var cfg fakeConfig
+	_ = req.Profile.DecodeConfig(&cfg) // accept says what is wrong with it
 	if f.cfg.Judge != nil {
-		a.Violations = append(a.Violations, f.cfg.Judge(req)...)
+		for _, v := range f.cfg.Judge(req) {
+			if slices.Contains(cfg.Allow, v.Rule) {
+				a.Loosened = append(a.Loosened, v)
+			} else {
+				a.Violations = append(a.Violations, v)
+			}
+		}
 	}
 	if len(a.Violations) > 0 {
 		a.Verdict = sandboxer.Deny

@@ -179,6 +179,9 @@ func (a *app) printPlan(p *sandboxer.Plan) error {
 		return err
 	}
 	printViolations(a.out, p.Admission.Violations)
+	for _, v := range p.Admission.Loosened {
+		fmt.Fprintf(a.out, "loosened %s\n", v)
+	}
 	for _, r := range p.Admission.Rewrites {
 		fmt.Fprintf(a.out, "rewrite  %s: %s [%s]\n", r.Path, r.Message, r.Rule)
 	}

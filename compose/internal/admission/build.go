@@ -132,9 +132,7 @@ func (j *judge) buildSecret(at attr, r types.ServiceSecretConfig) canonicalRefer
 		j.deny("BUILD-SECRET", at, fmt.Sprintf("has the target %q", r.Target), "use a plain name")
 	}
 	if name := j.provided[r.Source]; name != "" {
-		if !j.Policy.allows("BUILD-SECRET-REF") {
-			j.deny("BUILD-SECRET-REF", at, fmt.Sprintf("gives the profile's secret %s to the build, which may use the network", name))
-		}
+		j.grant("BUILD-SECRET-REF", at, fmt.Sprintf("gives the profile's secret %s to the build, which may use the network", name))
 		j.result.secrets[r.Source] = j.secretFile(SecretFile{Secret: name, Mode: 0o400})
 	}
 	return canonicalReference{Source: r.Source, Target: r.Target}

@@ -51,6 +51,7 @@ type canonicalService struct {
 	CapAdd          []string                       `yaml:"cap_add,omitempty"`
 	CapDrop         []string                       `yaml:"cap_drop,omitempty"`
 	SecurityOpt     []string                       `yaml:"security_opt,omitempty"`
+	Devices         []string                       `yaml:"devices,omitempty"`
 	PidMode         string                         `yaml:"pid,omitempty"`
 	IPCMode         string                         `yaml:"ipc,omitempty"`
 	Cgroup          string                         `yaml:"cgroup,omitempty"`

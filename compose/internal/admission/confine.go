@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -23,11 +24,26 @@ var droppedCaps = []string{"AUDIT_WRITE", "MKNOD", "NET_RAW"}
 func DroppedCapabilities() []string { return slices.Clone(droppedCaps) }
 
 // grantedCaps may be added if the profile allows CAP-ADD; none leads out of the container.
-var grantedCaps = []string{"IPC_LOCK", "NET_ADMIN", "SYS_NICE", "SYS_PTRACE"}
+var grantedCaps = []string{"NET_ADMIN", "SYS_NICE", "SYS_PTRACE"}
+
+// Two capabilities that honest files ask for: IPC_LOCK keeps memory from
+// being swapped, and locked memory counts against the container's limit like
+// any other; without SYS_NICE, which starves neighbours, databases run as well.
+const (
+	capLock = "IPC_LOCK"
+	capNice = "SYS_NICE"
+)
 
 // safeSysctls belong to the container's own namespaces. IPv6 settings are not
 // among them: they reopen a way to the host.
 var safeSysctls = regexp.MustCompile(`^(net\.core\.somaxconn|net\.ipv4\.(tcp_[a-z0-9_]+|ip_local_port_range|ip_unprivileged_port_start|ping_group_range)|kernel\.(shm[a-z_]+|sem|msg[a-z_]+)|fs\.mqueue\.[a-z_]+)$`)
+
+// grantedSysctls are of the container's network namespace as well.
+var grantedSysctls = regexp.MustCompile(`^net\.ipv4\.[a-z0-9_.]+$`)
+
+// grantedUlimits may be set if the profile allows ULIMITS. What is not there
+// lets a process run before all others.
+var grantedUlimits = []string{"as", "cpu", "data", "fsize", "locks", "msgqueue", "rss", "sigpending"}
 
 // maxOpenFiles is the engine's own default bound.
 const maxOpenFiles = 1 << 20
@@ -60,12 +76,36 @@ func (j *judge) confinement(at attr, s types.ServiceConfig, c *canonicalService)
 	j.runtime(at, s)
 	c.PidMode, c.IPCMode, c.Cgroup = s.Pid, s.Ipc, s.Cgroup
 	for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {
-		if !safeSysctls.MatchString(name) {
+		switch {
+		case safeSysctls.MatchString(name):
+		case grantedSysctls.MatchString(name):
+			j.grant("SYSCTL", at.at("sysctls", name), "is a setting of the container's network that is not known to be harmless", "remove it, or let the profile allow SYSCTL")
+		default:
 			j.deny("SYSCTL", at.at("sysctls", name), "")
 		}
 	}
 	c.Sysctls = s.Sysctls
+	c.Devices = j.devices(at.at("devices"), s.Devices)
 }
+
+// grantedDevices work within the container's own namespaces. Others are
+// disks, memory or hardware of the host.
+var grantedDevices = []string{"/dev/fuse", "/dev/kvm", "/dev/net/tun"}
+
+func (j *judge) devices(at attr, all []types.DeviceMapping) []string {
+	var out []string
+	for i, d := range all {
+		switch {
+		case !slices.Contains(grantedDevices, d.Source) || d.Target != "" && d.Target != d.Source || !permissions.MatchString(d.Permissions):
+			j.deny("DEVICES", at.item(i), fmt.Sprintf("gives the container %s of the host, which no profile allows", d.Source), "remove it")
+		case j.grant("DEVICES", at.item(i), fmt.Sprintf("gives the container %s of the host", d.Source)):
+			out = append(out, d.Source+":"+d.Source+":"+cmp.Or(d.Permissions, "rwm"))
+		}
+	}
+	return out
+}
+
+var permissions = regexp.MustCompile(`^(r?w?m?)$`)
 
 func (j *judge) capabilities(at attr, s types.ServiceConfig, c *canonicalService) {
 	for i, written := range s.CapAdd {
@@ -75,10 +115,14 @@ func (j *judge) capabilities(at attr, s types.ServiceConfig, c *canonicalService
 			j.rewrite("CAP-ADD", from, fmt.Sprintf("%s is not added", name))
 		case slices.Contains(engineCaps, name):
 			c.CapAdd = append(c.CapAdd, name)
-		case slices.Contains(grantedCaps, name) && j.Policy.allows("CAP-ADD"):
+		case name == capLock && j.Policy.Memory > 0:
 			c.CapAdd = append(c.CapAdd, name)
+		case name == capNice && !j.Policy.allows("CAP-ADD"):
+			j.rewrite("CAP-ADD", from, fmt.Sprintf("%s is not added", name))
 		case slices.Contains(grantedCaps, name):
-			j.deny("CAP-ADD", from, fmt.Sprintf("adds %s, which is more than the engine gives by default", name))
+			if j.grant("CAP-ADD", from, fmt.Sprintf("adds %s, which is more than the engine gives by default", name)) {
+				c.CapAdd = append(c.CapAdd, name)
+			}
 		default:
 			j.deny("CAP-ADD", from, fmt.Sprintf("adds %s, which no profile allows", name), "remove it")
 		}
@@ -149,9 +193,8 @@ func (j *judge) resources(at attr, s types.ServiceConfig, c *canonicalService) {
 	c.Ulimits = j.ulimits(at.at("ulimits"), s.Ulimits)
 	c.Logging = boundedLog()
 	if l := s.Logging; l != nil {
-		if !slices.Contains([]string{"", "json-file", "local", "none"}, l.Driver) {
-			j.refuse("LOGGING", at.at("logging", "driver"), l.Driver)
-		} else {
+		known := slices.Contains([]string{"", "json-file", "local", "none"}, l.Driver)
+		if known || j.grant("LOGGING", at.at("logging", "driver"), fmt.Sprintf("is %s, which sends logs from the host", l.Driver)) {
 			j.rewrite("LOGGING", at.at("logging"), "becomes json-file, 3 files of 10 MB")
 		}
 	}
@@ -190,8 +233,9 @@ func (j *judge) oom(at attr, s types.ServiceConfig) {
 	}
 }
 
-// ulimits bounds nofile, drops nproc and memlock, which the container's own
-// limits cover, and always forbids core dumps: the host handles them.
+// ulimits bounds nofile, drops nproc, which the container's own limit covers,
+// and always forbids core dumps: the host handles them. Locked memory counts
+// against the container's memory.
 func (j *judge) ulimits(at attr, all map[string]*types.UlimitsConfig) map[string]canonicalUlimit {
 	out := map[string]canonicalUlimit{"core": {}}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -210,10 +254,22 @@ func (j *judge) ulimits(at attr, all map[string]*types.UlimitsConfig) map[string
 			if u.Soft != 0 || u.Hard != 0 {
 				j.rewrite("ULIMITS", at.at(name), "becomes 0: core dumps are handled by the host")
 			}
-		case "nproc", "memlock":
+		case "nproc":
 			j.rewrite("ULIMITS", at.at(name), "is dropped: the limits of the container apply")
+		case "stack":
+			out[name] = canonicalUlimit{u.Soft, u.Hard}
+		case "memlock":
+			if j.Policy.Memory <= 0 {
+				j.rewrite("ULIMITS", at.at(name), "is dropped: the container's memory has no bound")
+				continue
+			}
+			out[name] = canonicalUlimit{u.Soft, u.Hard}
 		default:
-			j.deny("ULIMITS", at.at(name), "")
+			if !slices.Contains(grantedUlimits, name) {
+				j.deny("ULIMITS", at.at(name), "sets a limit that protects the host, which no profile allows")
+			} else if j.grant("ULIMITS", at.at(name), "") {
+				out[name] = canonicalUlimit{u.Soft, u.Hard}
+			}
 		}
 	}
 	return out

@@ -14,7 +14,7 @@ var sections = []struct {
 	title, about string
 }{
 	{Never, "Refused, whatever the profile says", "What follows can reach the host, another sandbox or the caller, or cannot be known before it runs."},
-	{Profile, "Refused, unless the profile allows it", "A profile names the rule under `config.allow`; what it loosened stands in the plan and the record."},
+	{Profile, "Refused, unless the profile allows it", "A profile names the rule under `config.allow`, which lets through what the last column says and nothing else. What that was stands in the plan and the record, with file and line, and the rules in the events."},
 	{Rewrite, "Accepted, and runs otherwise than written", "Each rewrite of a file stands in the plan and the record, with the path of the attribute."},
 	{Allow, "Runs as written", "Values may still be refused by a rule above."},
 }
@@ -36,9 +36,12 @@ attribute shows. "by value": some values are fine.
 `)
 	for _, s := range sections {
 		fmt.Fprintf(&b, "## %s\n\n%s\n\n", s.title, s.about)
-		if s.class == Allow {
+		switch s.class {
+		case Allow:
 			b.WriteString("| Rule | Attributes |\n|---|---|\n")
-		} else {
+		case Profile:
+			b.WriteString("| Rule | Attributes | Why | Instead | A profile lets through |\n|---|---|---|---|---|\n")
+		default:
 			b.WriteString("| Rule | Attributes | Why | Instead |\n|---|---|---|---|\n")
 		}
 		for _, r := range rules {
@@ -67,7 +70,11 @@ func (r *Rule) row() string {
 	if r.ByValue && len(attributes) > 0 {
 		attributes = append(attributes, "(by value)")
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s |\n", r.ID, strings.Join(attributes, " "), cell(r.Reason), cell(r.Hint))
+	columns := []string{r.ID, strings.Join(attributes, " "), cell(r.Reason), cell(r.Hint)}
+	if r.Class == Profile {
+		columns = append(columns, cell(r.Grants))
+	}
+	return "| " + strings.Join(columns, " | ") + " |\n"
 }
 
 // topLevel tells an attribute of the file from one of a service of the same name.

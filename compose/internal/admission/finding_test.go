@@ -87,7 +87,7 @@ volumes:
 		"e2e/compose.yaml:24 services.worker.scale SCALE",
 		"e2e/compose.yaml:26 services.my.svc.image IMAGE",
 		"e2e/compose.yaml:29 volumes.data.external VOL-EXTERNAL",
-		"infra/db.yml:4 services.db.devices DEVICES",
+		"infra/db.yml:5 services.db.devices[0] DEVICES",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -92,6 +92,14 @@ var honest = map[string]struct {
 		env:  map[string]string{"A": "input", "C": "c"},
 		want: map[string]any{"services/a/image": "alpine:2", "services/a/command": []any{"input", "unset", "c"}, "services/a/environment": map[string]any{"PASSED": "p"}},
 	},
+	"locked memory": {
+		tree: memoryTree{"compose.yaml": "services: {es: {image: x, ulimits: {memlock: {soft: -1, hard: -1}, stack: 67108864}, cap_add: [IPC_LOCK, SYS_NICE]}}"},
+		want: map[string]any{"services/es/ulimits/memlock": map[string]any{"soft": -1, "hard": -1}, "services/es/ulimits/stack": map[string]any{"soft": 67108864, "hard": 67108864}, "services/es/cap_add": []any{"IPC_LOCK"}},
+	},
+	"an overlay network, and ports on an IPv6 address without brackets": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, networks: [n], ports: ['::1:25:2525']}}\nnetworks: {n: {driver: overlay, attachable: true, driver_opts: {encrypted: ''}}}"},
+		want: map[string]any{"networks/n/driver": "bridge", "services/a/ports": nil},
+	},
 	"extends a file that extends another": {
 		tree: memoryTree{
 			"compose.yaml":         "services: {a: {extends: {file: common/base.yml, service: web}, command: run}}",
@@ -290,10 +298,21 @@ func TestEgressAllow(t *testing.T) {
 
 // TestProfileLoosens: a profile grants by naming the rule, and nothing else.
 func TestProfileLoosens(t *testing.T) {
-	tests := map[string]struct{ text, rule string }{
-		"capability":   {"services: {a: {image: x, cap_add: [NET_ADMIN, cap_sys_ptrace]}}", "CAP-ADD"},
-		"host gateway": {"services: {a: {image: x, extra_hosts: ['h:host-gateway']}}", "EXTRA-HOSTS"},
-		"port range":   {"services: {a: {image: x, ports: ['4510-4559:4510-4559']}}", "PORT-RANGE"},
+	tests := map[string]struct {
+		text, rule string
+		path       string // in the canonical file
+		want       any
+	}{
+		"capability":       {"services: {a: {image: x, cap_add: [NET_ADMIN, cap_sys_ptrace]}}", "CAP-ADD", "services/a/cap_add", []any{"NET_ADMIN", "SYS_PTRACE"}},
+		"host gateway":     {"services: {a: {image: x, extra_hosts: ['h:host-gateway']}}", "EXTRA-HOSTS", "services/a/extra_hosts", []any{"h:host-gateway"}},
+		"port range":       {"services: {a: {image: x, ports: ['4510-4559:4510-4559']}}", "PORT-RANGE", "services/a/ports", nil},
+		"device":           {"services: {a: {image: x, devices: ['/dev/net/tun', '/dev/fuse:/dev/fuse:rw']}}", "DEVICES", "services/a/devices", []any{"/dev/net/tun:/dev/net/tun:rwm", "/dev/fuse:/dev/fuse:rw"}},
+		"setting":          {"services: {a: {image: x, sysctls: [net.ipv4.ip_forward=1]}}", "SYSCTL", "services/a/sysctls", map[string]any{"net.ipv4.ip_forward": "1"}},
+		"limit":            {"services: {a: {image: x, ulimits: {fsize: 10, sigpending: {soft: 1, hard: 2}}}}", "ULIMITS", "services/a/ulimits/sigpending", map[string]any{"soft": 1, "hard": 2}},
+		"log driver":       {"services: {a: {image: x, logging: {driver: loki, options: {loki-url: 'http://l'}}}}", "LOGGING", "services/a/logging/driver", "json-file"},
+		"data directory":   {"services: {a: {image: x, volumes: ['/mnt/media/:/m:ro']}, b: {image: x, volumes: ['/mnt/media:/n']}}", "BIND-OUTSIDE", "services/a/volumes", []any{map[string]any{"type": "bind", "source": pinDir + "/0001-media", "target": "/m", "read_only": true, "bind": map[string]any{"create_host_path": false}}}},
+		"external network": {"services: {a: {image: x, networks: [n]}}\nnetworks: {n: {external: true, name: proxy}}", "NET-EXTERNAL", "networks/n/name", "sbx-" + id + "_n"},
+		"external volume":  {"services: {a: {image: x, volumes: ['vv:/v']}}\nvolumes: {vv: {external: {name: data}}}", "VOL-EXTERNAL", "volumes/vv", map[string]any{"name": "sbx-" + id + "_vv", "driver": "local", "labels": map[string]any{"dev.sandboxer.id": id, "dev.sandboxer.actor": `a "quoted" $$name`}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -301,19 +320,70 @@ func TestProfileLoosens(t *testing.T) {
 			if _, a, err := admission.Check(t.Context(), req); err != nil || !has(a, test.rule) {
 				t.Errorf("not refused by %s without a grant: %v %v", test.rule, a.Violations, err)
 			}
-			req.Policy.Allow = []string{test.rule}
-			accept(t, req)
+			req.Policy.Allow = []string{test.rule, "CAP-ADD"}
+			_, a, file := accept(t, req)
+			if diff := cmp.Diff(test.want, at(file, test.path)); diff != "" {
+				t.Errorf("%s: %s", test.path, diff)
+			}
+			if len(a.Loosened) == 0 {
+				t.Fatal("what was loosened is not said")
+			}
+			for _, l := range a.Loosened {
+				if l.Rule != test.rule || l.Path == "" || l.File != "compose.yaml" || l.Line == 0 || l.Message == "" || l.Hint != "" {
+					t.Errorf("%+v", l)
+				}
+			}
 		})
 	}
-	req := request(memoryTree{"compose.yaml": "services: {a: {image: x, cap_add: [SYS_ADMIN]}}"})
+	req := request(memoryTree{"compose.yaml": "services: {a: {image: x}}"})
 	req.Policy.Allow = []string{"CAP-ADD"}
-	if _, a, _ := admission.Check(t.Context(), req); !has(a, "CAP-ADD") {
-		t.Error("SYS_ADMIN was granted")
+	if _, a, _ := accept(t, req); a.Loosened != nil {
+		t.Errorf("nothing was made use of, and yet loosened: %v", a.Loosened)
+	}
+	for rule, texts := range map[string][]string{
+		"CAP-ADD":      {"cap_add: [SYS_ADMIN]", "cap_add: [ALL]"},
+		"DEVICES":      {"devices: [/dev/sda]", "devices: ['/dev/kvm:/dev/sda']", "devices: ['/dev/net/../sda:/dev/kvm']", "devices: ['vendor.com/class=gpu']"},
+		"SYSCTL":       {"sysctls: {net.ipv6.conf.all.disable_ipv6: 0}", "sysctls: {kernel.core_pattern: x}", "sysctls: {'net.ipv4/../kernel': x}"},
+		"ULIMITS":      {"ulimits: {rtprio: 99}", "ulimits: {nice: 40}"},
+		"BIND-OUTSIDE": {"volumes: ['/:/h']", "volumes: ['/etc:/h']", "volumes: ['/mnt/../etc:/h']", "volumes: ['/srv/docker.sock:/h']", "volumes: ['~/x:/h']", "volumes: ['../x:/h']", "volumes: [{type: bind, source: 'c:/x', target: /h}]", "volumes: ['//etc:/h']"},
+		"NET-EXTERNAL": {"networks: [n]}}\nnetworks: {n: {external: true, name: host}, x: {"},
+	} {
+		for _, text := range texts {
+			req := request(memoryTree{"compose.yaml": "services: {a: {image: x, " + text + "}}"})
+			req.Policy.Allow = []string{rule}
+			if _, a, err := admission.Check(t.Context(), req); err != nil || !has(a, rule) {
+				t.Errorf("%s was granted: %v %v", text, a.Violations, err)
+			}
+		}
 	}
 	for _, id := range []string{"PRIVILEGED", "NO-SUCH", "PORTS"} {
 		req.Policy.Allow = []string{id}
 		if _, _, err := admission.Check(t.Context(), req); !errors.Is(err, sandboxer.ErrInvalid) {
 			t.Errorf("allow: [%s]: %v", id, err)
+		}
+	}
+}
+
+// TestSharesWithItsOwn: a container that is named is a service of the file, if
+// it is in the file; and nothing may wait for itself.
+func TestSharesWithItsOwn(t *testing.T) {
+	_, _, file := accept(t, request(memoryTree{"compose.yaml": "services: {vpn: {image: x, container_name: gluetun}, a: {image: x, network_mode: 'container:gluetun', pid: 'container:gluetun', volumes_from: ['container:gluetun:ro']}}"}))
+	for path, want := range map[string]any{
+		"services/a/network_mode": "service:vpn", "services/a/pid": "service:vpn", "services/a/volumes_from": []any{"vpn:ro"},
+		"services/a/depends_on/vpn/condition": "service_started", "services/vpn/container_name": nil,
+	} {
+		if diff := cmp.Diff(want, at(file, path)); diff != "" {
+			t.Errorf("%s: %s", path, diff)
+		}
+	}
+	for name, text := range map[string]string{
+		"of another sandbox": "services: {a: {image: x, network_mode: 'container:victim'}}",
+		"its own":            "services: {a: {image: x, container_name: me, network_mode: 'container:me'}}",
+		"one another":        "services: {a: {image: x, container_name: a1, network_mode: 'container:b1'}, b: {image: x, container_name: b1, network_mode: 'container:a1'}}",
+		"one that waits":     "services: {a: {image: x, container_name: a1, network_mode: 'container:b1'}, b: {image: x, container_name: b1, depends_on: [c]}, c: {image: x, depends_on: [a]}}",
+	} {
+		if _, a, err := admission.Check(t.Context(), request(memoryTree{"compose.yaml": text})); err != nil || !has(a, "NETWORK-MODE") {
+			t.Errorf("%s: %v %v", name, a.Violations, err)
 		}
 	}
 }

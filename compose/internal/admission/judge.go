@@ -36,6 +36,8 @@ type judge struct {
 	images   map[string]string // what services of this file build, by the name they give it
 	provided map[string]string // secrets of the profile, by key of the file's
 	bound    map[string]string // directories of volumes that are bind mounts, by key
+
+	standIns map[string]location // empty directories, by the path of the host they stand for
 }
 
 func (j *judge) plan() *Plan {
@@ -52,7 +54,7 @@ func (j *judge) plan() *Plan {
 	if j.denied() && len(j.project.Services) > 10*j.Policy.MaxContainers {
 		return nil // one finding is enough
 	}
-	j.bound = map[string]string{}
+	j.bound, j.standIns = map[string]string{}, map[string]location{}
 	j.topLevel()
 	j.images = map[string]string{}
 	for name, s := range j.project.Services {
@@ -67,6 +69,17 @@ func (j *judge) plan() *Plan {
 	j.summarise()
 	j.leadOut()
 	return j.result
+}
+
+// grant refuses what a rule of class Profile governs, unless the profile
+// names the rule; then it is recorded as loosened.
+func (j *judge) grant(id string, at attr, message string, hint ...string) bool {
+	if !j.Policy.allows(id) {
+		j.deny(id, at, message, hint...)
+		return false
+	}
+	j.loosen(id, at, message)
+	return true
 }
 
 // totals bounds what the project adds up to.
@@ -84,13 +97,95 @@ func (j *judge) totals() {
 		j.deny("SCALE", attr{"services"}, fmt.Sprintf("add up to %d containers; the profile allows %d", containers, j.Policy.MaxContainers))
 	}
 	if n := len(j.project.Services); n == 0 {
-		j.deny("LOAD", attr{"services"}, "holds no service that runs", "add a service, or activate the compose profile that has one")
+		j.deny("LOAD", attr{"services"}, "holds no service that runs", j.inactive())
 	}
 	if n := len(j.project.Networks); n > maxNetworks {
 		j.deny("LIMIT", attr{"networks"}, fmt.Sprintf("has %d networks, more than %d", n, maxNetworks), "use fewer networks")
 	}
 	if n := len(j.project.Volumes); n > maxVolumes {
 		j.deny("LIMIT", attr{"volumes"}, fmt.Sprintf("has %d volumes, more than %d", n, maxVolumes), "use fewer volumes")
+	}
+}
+
+// inactive says what to do about a file of which nothing runs.
+func (j *judge) inactive() string {
+	var profiles []string
+	for _, s := range j.project.DisabledServices {
+		profiles = append(profiles, s.Profiles...)
+	}
+	if len(profiles) == 0 {
+		return "add a service"
+	}
+	slices.Sort(profiles)
+	return "activate a compose profile with the input profiles, or with config.profiles of the profile: " + strings.Join(slices.Compact(profiles), ", ")
+}
+
+// sibling finds the service whose container another names, if that does not
+// wait for the other one itself. Names of containers are no longer theirs here.
+func (j *judge) sibling(container, other string) (string, bool) {
+	for _, name := range j.project.ServiceNames() {
+		if j.project.Services[name].ContainerName == container && !j.waitsFor(name, other, map[string]bool{}) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func (j *judge) waitsFor(name, other string, seen map[string]bool) bool {
+	if name == other || seen[name] {
+		return name == other
+	}
+	seen[name] = true
+	s := j.project.Services[name]
+	for _, mode := range []string{s.NetworkMode, s.Pid, s.Ipc} {
+		if strings.HasPrefix(mode, types.ContainerPrefix) {
+			return true // which may lead anywhere
+		}
+	}
+	for next := range s.DependsOn {
+		if j.waitsFor(next, other, seen) {
+			return true
+		}
+	}
+	return false
+}
+
+// shareServices replaces the container of a service of this file, where s
+// shares something with it, by the service.
+func (j *judge) shareServices(at attr, s *types.ServiceConfig) {
+	share := func(rule string, at attr, container string) (string, bool) {
+		service, ok := j.sibling(container, s.Name)
+		if !ok {
+			return "", false
+		}
+		j.rewrite(rule, at, fmt.Sprintf("becomes the service %s, whose container that is", service))
+		s.DependsOn = maps.Clone(s.DependsOn)
+		if s.DependsOn == nil {
+			s.DependsOn = types.DependsOnConfig{}
+		}
+		if _, waits := s.DependsOn[service]; !waits {
+			s.DependsOn[service] = types.ServiceDependency{Condition: types.ServiceConditionStarted, Restart: rule != "VOLUMES-FROM", Required: true}
+		}
+		return service, true
+	}
+	for _, mode := range []struct {
+		rule, key string
+		value     *string
+	}{{"NETWORK-MODE", "network_mode", &s.NetworkMode}, {"PID-MODE", "pid", &s.Pid}, {"IPC-MODE", "ipc", &s.Ipc}} {
+		if container, ok := strings.CutPrefix(*mode.value, types.ContainerPrefix); ok {
+			if service, ok := share(mode.rule, at.at(mode.key), container); ok {
+				*mode.value = types.ServicePrefix + service
+			}
+		}
+	}
+	s.VolumesFrom = slices.Clone(s.VolumesFrom)
+	for i, v := range s.VolumesFrom {
+		if container, ok := strings.CutPrefix(v, types.ContainerPrefix); ok {
+			container, mode, _ := strings.Cut(container, ":")
+			if service, ok := share("VOLUMES-FROM", at.at("volumes_from").item(i), container); ok {
+				s.VolumesFrom[i] = strings.TrimSuffix(service+":"+mode, ":")
+			}
+		}
 	}
 }
 

@@ -181,11 +181,18 @@ type portRanges struct {
 	refused []string
 }
 
+// bareIPv6 matches ports on an IPv6 address without its brackets, which
+// compose takes and this version of its library does not.
+var bareIPv6 = regexp.MustCompile(`^([0-9A-Fa-f]*:[0-9A-Fa-f:]*:[0-9A-Fa-f]*):([0-9-]*:[0-9-]+(?:/[a-z]+)?)$`)
+
 var portSpan = regexp.MustCompile(`(\d+)-(\d+)`)
 
 // cast bounds the short form of ports, with its variables replaced. A range
 // that is refused is replaced by one port, so that the rest can be judged.
 func (p *portRanges) cast(value string) (any, error) {
+	if m := bareIPv6.FindStringSubmatch(value); m != nil {
+		value = "[" + m[1] + "]:" + m[2]
+	}
 	widest := 1
 	for _, m := range portSpan.FindAllStringSubmatch(value, -1) {
 		from, _ := strconv.Atoi(m[1])
@@ -204,7 +211,8 @@ func (l *loading) reportFindings(p *types.Project) {
 	for _, value := range l.ports.refused {
 		l.report.deny("PORT-RANGE", l.files.search(value, attr{"services"}), fmt.Sprintf("lists more than %d ports: %s", maxPortRange, value))
 	}
-	for _, name := range slices.Sorted(maps.Keys(l.expansion.unset)) {
+	l.report.unset = slices.Sorted(maps.Keys(l.expansion.unset))
+	for _, name := range l.report.unset {
 		l.report.rewrite("VARIABLE", l.files.searchVariable(name), fmt.Sprintf("%s is not set and stands for nothing: declare it as an input of the profile, or set it in .env", name))
 	}
 	for _, u := range l.unsupported {

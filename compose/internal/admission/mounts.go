@@ -48,12 +48,14 @@ func (j *judge) mounts(at attr, s types.ServiceConfig, out *service) {
 		}
 	}
 	for i, v := range s.VolumesFrom {
+		from := at.at("volumes_from").item(i)
 		name, mode, _ := strings.Cut(v, ":")
 		if _, ok := j.project.Services[name]; !ok || mode != "" && mode != "ro" && mode != "rw" {
-			j.deny("VOLUMES-FROM", at.at("volumes_from").item(i), fmt.Sprintf("is %s, which is no service of this file", v))
+			j.deny("VOLUMES-FROM", from, fmt.Sprintf("is %s, which is no service of this file", v))
+			continue
 		}
+		out.fixed.VolumesFrom = append(out.fixed.VolumesFrom, v)
 	}
-	out.fixed.VolumesFrom = s.VolumesFrom
 	for i, t := range s.Tmpfs {
 		out.fixed.Tmpfs = append(out.fixed.Tmpfs, j.tmpfs(at.at("tmpfs").item(i), t, out.fixed.MemLimit))
 	}
@@ -97,7 +99,7 @@ func (j *judge) bind(at attr, v types.ServiceVolumeConfig) (location, bool) {
 	f := j.paths.find(v.Source)
 	switch {
 	case !f.inside:
-		j.outside(at, v.Source)
+		return j.outside(at, v.Source)
 	case namesGit(f.path):
 		j.deny("BIND-GIT", at, fmt.Sprintf("binds %s, which is never copied to the host", v.Source))
 	case f.at == symlink:
@@ -113,15 +115,29 @@ func (j *judge) bind(at attr, v types.ServiceVolumeConfig) (location, bool) {
 	return location{}, false
 }
 
-func (j *judge) outside(at attr, source string) {
+// hostOwn are directories of every Linux system: what is in them is the host's.
+var hostOwn = []string{"bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "var"}
+
+// outside judges a bind of what is not in the repository. A data directory is
+// empty on a host that has never run the file, and so is what the profile
+// may grant in its place.
+func (j *judge) outside(at attr, source string) (location, bool) {
+	first, _, _ := strings.Cut(strings.TrimPrefix(source, "/"), "/")
 	switch {
 	case strings.HasSuffix(source, "docker.sock"):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which is root on the host", source), "remove it; no sandbox is given the engine")
 	case strings.HasPrefix(source, "~"):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, a home directory", source))
-	default:
+	case !path.IsAbs(source) || path.Clean(source) != strings.TrimSuffix(source, "/") || slices.Contains(hostOwn, first) || j.paths.read(source):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which is outside the repository", source))
+	case j.grant("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which is outside the repository: an empty directory stands in for it", source), "bind a path of the repository, use a named volume, or let the profile allow BIND-OUTSIDE: an empty directory then stands in for it"):
+		source = path.Clean(source)
+		if _, ok := j.standIns[source]; !ok {
+			j.standIns[source] = j.pin(Pin{Dir: true, Mode: 0o755}, path.Base(source))
+		}
+		return j.standIns[source], true
 	}
+	return location{}, false
 }
 
 // pinNested moves every bind out of the workspace that lies below a directory

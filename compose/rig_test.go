@@ -133,12 +133,14 @@ func (r *rig) another(t testing.TB) (*sandboxer.Client, *compose.Extension) {
 // variants of the reference profile: one with bounds that suit a failing test,
 // and others of other isolation.
 func variants(reference sandboxer.Profile) []sandboxer.Profile {
-	quick, gvisor, open, vm := reference, reference, reference, reference
+	quick, gvisor, open, listed, vm := reference, reference, reference, reference, reference
 	quick.ID, quick.Bounds.Ready = "profile.quick", sandboxer.Duration(8*time.Second)
 	gvisor.ID, gvisor.Isolation = "profile.gvisor", sandboxer.IsolationGVisor
 	open.ID, open.Isolation, open.Network.Egress = "profile.gvisor-open", sandboxer.IsolationGVisor, sandboxer.EgressAllow
+	listed.ID, listed.Isolation = "profile.gvisor-listed", sandboxer.IsolationGVisor
+	listed.Network = sandboxer.Network{Egress: sandboxer.EgressAllowlist, Allow: []string{"example.com:443"}}
 	vm.ID, vm.Isolation = "profile.vm", sandboxer.IsolationVM
-	return []sandboxer.Profile{quick, gvisor, open, vm}
+	return []sandboxer.Profile{quick, gvisor, open, listed, vm}
 }
 
 func request(repo string) sandboxer.CreateRequest {

@@ -209,7 +209,7 @@ func (t *trust) checkPins(key ssh.PublicKey) *HostKeyError {
 // authority shown as the host's own.
 func (t *trust) asMeant(key ssh.PublicKey) error {
 	if cert, ok := key.(*ssh.Certificate); ok {
-		if f := cert.Signature.Format; f == ssh.KeyAlgoRSA || f == ssh.InsecureKeyAlgoDSA {
+		if f := cert.Signature.Format; f == ssh.KeyAlgoRSA || f == "ssh-dss" {
 			return fmt.Errorf("its authority signed it with SHA-1 (%s)", f)
 		}
 		return nil

@@ -31,9 +31,9 @@ func TestProgramEndsWithACodeAndAReason(t *testing.T) {
 		"client is cut off": {[]string{"connect", netip.AddrPortFrom(s.addr, 9001).String()}, []byte{byte(wire.Data), 0, 0, 9, 'h', 'a'}, 1, open, "the client has gone\n"},
 		"a name":            {[]string{"connect", "server:80"}, nil, 1, nil, "not an IP address and port: server:80\n"},
 		"a zone":            {[]string{"connect", "[fe80::1%eth0]:80"}, nil, 1, nil, "not an IP address and port: [fe80::1%eth0]:80\n"},
-		"no verb":           {nil, nil, 2, nil, "usage: relay hold | connect IP:PORT | clear DIR\n"},
-		"unknown verb":      {[]string{"serve"}, nil, 2, nil, "usage: relay hold | connect IP:PORT | clear DIR\n"},
-		"too many words":    {[]string{"connect", nobody, nobody}, nil, 2, nil, "usage: relay hold | connect IP:PORT | clear DIR\n"},
+		"no verb":           {nil, nil, 2, nil, "usage: relay hold | connect IP:PORT | probe MS IP:PORT... | clear DIR\n"},
+		"unknown verb":      {[]string{"serve"}, nil, 2, nil, "usage: relay hold | connect IP:PORT | probe MS IP:PORT... | clear DIR\n"},
+		"too many words":    {[]string{"connect", nobody, nobody}, nil, 2, nil, "usage: relay hold | connect IP:PORT | probe MS IP:PORT... | clear DIR\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			process, err := s.Exec(t.Context(), s.relay, append([]string{"/relay"}, test.args...)...)

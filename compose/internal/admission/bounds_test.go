@@ -38,7 +38,7 @@ func TestHostileSize(t *testing.T) {
 		"port range by .env":    {memoryTree{"compose.yaml": "services: {a: {image: alpine, ports: ['${P}']}}", ".env": "P=1-65535:1-65535/udp\n"}, "PORT-RANGE"},
 		"extends multiplies":    {memoryTree{"compose.yaml": extendMany(150, "")}, "YAML-BOMB"},
 		"extends from a file":   {memoryTree{"compose.yaml": extendMany(150, "b.yml"), "b.yml": extendMany(0, "")}, "YAML-BOMB"},
-		"many files":            manyFiles(210),
+		"many files":            manyFiles(140),
 		"port ranges by alias":  {memoryTree{"compose.yaml": portAliases(199)}, "PORT-RANGE"},
 		"expose range":          {memoryTree{"compose.yaml": "services: {a: {image: alpine, expose: ['1-65535']}}"}, "PORT-RANGE"},
 		".env doubles":          {memoryTree{"compose.yaml": service, ".env": dotenvBomb()}, "ENVFILE-BOMB"},

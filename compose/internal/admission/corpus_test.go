@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose/internal/admission"
+	"go.yaml.in/yaml/v4"
 )
 
 // renamed maps the corpus's rule names to those of this package, where they differ.
@@ -161,12 +163,7 @@ func expectDenied(t *testing.T, s specimen, plan *admission.Plan, a sandboxer.Ad
 // it, what it understands of a file and of its canonical form: what runs in
 // the containers, in which order and on which mounts must be the same.
 func TestSameAsPlainCompose(t *testing.T) {
-	if err := exec.Command("docker", "compose", "version").Run(); err != nil {
-		if os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
-			t.Fatalf("the compose plugin is required: %v", err)
-		}
-		t.Skipf("no compose plugin: %v", err)
-	}
+	needsCompose(t)
 	trees := map[string]memoryTree{}
 	for _, s := range corpus(t) {
 		if s.verdict != "deny" && !showing[s.name] {
@@ -179,36 +176,62 @@ func TestSameAsPlainCompose(t *testing.T) {
 	for name, tree := range trees {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			req := request(tree)
-			req.Env = honest[name].env
-			plan, _, err := admission.Check(t.Context(), req)
-			if err != nil || plan == nil {
-				t.Fatal("not accepted", err)
+			sameAsPlain(t, tree, honest[name].env)
+		})
+	}
+}
+
+// scraps are what writers, readers and templates of YAML disagree about. Each
+// is a whole template or none, so that any sequence of them can be read.
+var scraps = []string{
+	"$$", "${A}", "$A", "${A:-b c}", "${B-\"d\"}", "${NOT_SET:-}", "$${A}", "$$$$", "}", "\\", "\\n", "\"", "'", "\n", "\n\n", "\t", " ", "  ", "#", " # ", ": ", "- ", "*a", "&a", "!!str ", "!x ", "%", "@", "`", "|", ">",
+	"<<", "=", "~", "null", "yes", "no", "on", "0x1F", "0o17", "1e3", "1_000", ".inf", "12:34:56", "2001-01-01", "é", "\u00a0", "\u2028", "\u0085", "\ufeff", "😀", "\u0301", "---", "...", "[", "]", "{", ",", "?", "a", "Z", "0", "-1", "+1.5",
+}
+
+// TestAnyTextIsTheSameAsInPlainCompose puts random text into every attribute
+// that takes it, in every style of YAML that can hold it.
+func TestAnyTextIsTheSameAsInPlainCompose(t *testing.T) {
+	needsCompose(t)
+	r := rand.New(rand.NewPCG(5, 6))
+	text := func() *yaml.Node {
+		var b strings.Builder
+		for range r.IntN(7) {
+			b.WriteString(scraps[r.IntN(len(scraps))])
+		}
+		styles := []yaml.Style{yaml.DoubleQuotedStyle, yaml.SingleQuotedStyle, 0}
+		n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: b.String(), Style: styles[r.IntN(len(styles))]}
+		var back string
+		if out, err := yaml.Marshal(n); err != nil || yaml.Unmarshal(out, &back) != nil || back != n.Value {
+			n.Style = yaml.DoubleQuotedStyle // the writer cannot hold it otherwise
+		}
+		return n
+	}
+	texts := func() *yaml.Node {
+		n := &yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{{Kind: yaml.ScalarNode, Value: "CMD"}}}
+		for range r.IntN(4) {
+			n.Content = append(n.Content, text())
+		}
+		return n
+	}
+	for i := 0; i < 3; i++ {
+		services := map[string]any{}
+		for k := range 25 {
+			services[fmt.Sprintf("s%d", k)] = map[string]any{
+				"image": "alpine:3.20", "command": texts(), "entrypoint": texts(), "environment": map[string]any{"K": text(), "L.m-n": text()},
+				"healthcheck": map[string]any{"test": texts()}, "labels": map[string]any{"l": text()}, "working_dir": text(),
+				"post_start": []any{map[string]any{"command": texts(), "environment": map[string]any{"P": text()}}},
 			}
-			text, err := plan.Render(placement(plan))
-			if err != nil {
-				t.Fatal(err)
-			}
-			canonical := filepath.Join(t.TempDir(), "compose.yaml")
-			if err := os.WriteFile(canonical, text, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			got, problems := composeConfig(t, canonical, nil)
-			if problems != "" {
-				t.Errorf("compose says of the canonical file: %s", problems)
-			}
-			dir := materialise(t, tree)
-			file := filepath.Join(dir, "compose.yaml")
-			if _, ok := tree["e2e/compose.yaml"]; ok {
-				file = filepath.Join(dir, "e2e/compose.yaml")
-			}
-			want, _ := composeConfig(t, file, req.Env)
-			for _, p := range plan.Pins {
-				unpin(got, pinDir+"/"+p.Name, workdir+"/"+p.Source)
-			}
-			if diff := cmp.Diff(essence(want, dir), essence(got, workdir)); diff != "" {
-				t.Errorf("plain compose understands (-), the host's (+):\n%s", diff)
-			}
+		}
+		file, err := yaml.Marshal(map[string]any{"services": services})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if yaml.Unmarshal(file, new(any)) != nil { // the library's writer makes what its reader refuses
+			i--
+			continue
+		}
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			sameAsPlain(t, memoryTree{"compose.yaml": string(file), ".env": "A='1 \"$2\" #3'\n"}, nil)
 		})
 	}
 }
@@ -219,6 +242,51 @@ var showing = map[string]bool{
 	"403-network-of-sibling-container": true, // the sibling is named as a service, which is waited for
 	"404-volumes-of-sibling-container": true,
 	"413-probe-busy":                   true, // probes are a second apart
+}
+
+func needsCompose(t *testing.T) {
+	t.Helper()
+	if err := exec.Command("docker", "compose", "version").Run(); err != nil {
+		if os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
+			t.Fatalf("the compose plugin is required: %v", err)
+		}
+		t.Skipf("no compose plugin: %v", err)
+	}
+}
+
+// sameAsPlain compares what compose understands of a file and of its canonical form.
+func sameAsPlain(t *testing.T, tree memoryTree, env map[string]string) {
+	t.Helper()
+	req := request(tree)
+	req.Env = env
+	plan, a, err := admission.Check(t.Context(), req)
+	if err != nil || plan == nil {
+		t.Fatal("not accepted", a.Violations, err)
+	}
+	text, err := plan.Render(placement(plan))
+	if err != nil {
+		t.Fatal(err)
+	}
+	canonical := filepath.Join(t.TempDir(), "compose.yaml")
+	if err := os.WriteFile(canonical, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, problems := composeConfig(t, canonical, nil)
+	if problems != "" {
+		t.Errorf("compose says of the canonical file: %s", problems)
+	}
+	dir := materialise(t, tree)
+	file := filepath.Join(dir, "compose.yaml")
+	if _, ok := tree["e2e/compose.yaml"]; ok {
+		file = filepath.Join(dir, "e2e/compose.yaml")
+	}
+	want, _ := composeConfig(t, file, req.Env)
+	for _, p := range plan.Pins {
+		unpin(got, pinDir+"/"+p.Name, workdir+"/"+p.Source)
+	}
+	if diff := cmp.Diff(essence(want, dir), essence(got, workdir)); diff != "" {
+		t.Errorf("plain compose understands (-), the host's (+):\n%s", diff)
+	}
 }
 
 // composeConfig is what compose makes of a file, and what it says about it.

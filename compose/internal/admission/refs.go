@@ -12,7 +12,7 @@ import (
 )
 
 // maxFiles bounds what one compose file pulls in.
-const maxFiles = 200
+const maxFiles = 128
 
 // files is the compose file and everything it includes and extends.
 //

@@ -233,9 +233,10 @@ func (j *judge) oom(at attr, s types.ServiceConfig) {
 	}
 }
 
-// ulimits bounds nofile, drops nproc, which the container's own limit covers,
-// and always forbids core dumps: the host handles them. Locked memory counts
-// against the container's memory.
+// ulimits bounds nofile, drops nproc and memlock, and always forbids core
+// dumps: the host handles them. The container's own limits cover processes
+// and memory, locked or not; and an engine that may not raise memlock itself
+// starts no container that asks for it.
 func (j *judge) ulimits(at attr, all map[string]*types.UlimitsConfig) map[string]canonicalUlimit {
 	out := map[string]canonicalUlimit{"core": {}}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -259,11 +260,11 @@ func (j *judge) ulimits(at attr, all map[string]*types.UlimitsConfig) map[string
 		case "stack":
 			out[name] = canonicalUlimit{u.Soft, u.Hard}
 		case "memlock":
-			if j.Policy.Memory <= 0 {
-				j.rewrite("ULIMITS", at.at(name), "is dropped: the container's memory has no bound")
-				continue
+			if j.Policy.Memory <= 0 || !j.Policy.allows("ULIMITS") {
+				j.rewrite("ULIMITS", at.at(name), "is dropped: many engines cannot raise it; a program that is root locks memory with cap_add IPC_LOCK, or let the profile allow ULIMITS")
+			} else if j.grant("ULIMITS", at.at(name), "raises how much memory may be locked") {
+				out[name] = canonicalUlimit{u.Soft, u.Hard}
 			}
-			out[name] = canonicalUlimit{u.Soft, u.Hard}
 		default:
 			if !slices.Contains(grantedUlimits, name) {
 				j.deny("ULIMITS", at.at(name), "sets a limit that protects the host, which no profile allows")

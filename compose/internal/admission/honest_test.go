@@ -94,7 +94,7 @@ var honest = map[string]struct {
 	},
 	"locked memory": {
 		tree: memoryTree{"compose.yaml": "services: {es: {image: x, ulimits: {memlock: {soft: -1, hard: -1}, stack: 67108864}, cap_add: [IPC_LOCK, SYS_NICE]}}"},
-		want: map[string]any{"services/es/ulimits/memlock": map[string]any{"soft": -1, "hard": -1}, "services/es/ulimits/stack": map[string]any{"soft": 67108864, "hard": 67108864}, "services/es/cap_add": []any{"IPC_LOCK"}},
+		want: map[string]any{"services/es/ulimits/memlock": nil, "services/es/ulimits/stack": map[string]any{"soft": 67108864, "hard": 67108864}, "services/es/cap_add": []any{"IPC_LOCK"}},
 	},
 	"an overlay network, and ports on an IPv6 address without brackets": {
 		tree: memoryTree{"compose.yaml": "services: {a: {image: x, networks: [n], ports: ['::1:25:2525']}}\nnetworks: {n: {driver: overlay, attachable: true, driver_opts: {encrypted: ''}}}"},
@@ -334,6 +334,12 @@ func TestProfileLoosens(t *testing.T) {
 				}
 			}
 		})
+	}
+	lock := request(memoryTree{"compose.yaml": "services: {a: {image: x, ulimits: {memlock: -1}, cap_add: [SYS_NICE]}}"})
+	lock.Policy.Allow = []string{"ULIMITS", "CAP-ADD"} // what is taken out of a file without them is kept
+	_, a, file := accept(t, lock)
+	if diff := cmp.Diff([]any{map[string]any{"soft": -1, "hard": -1}, []any{"SYS_NICE"}}, []any{at(file, "services/a/ulimits/memlock"), at(file, "services/a/cap_add")}); diff != "" || len(a.Loosened) != 2 {
+		t.Errorf("%v %s", a.Loosened, diff)
 	}
 	req := request(memoryTree{"compose.yaml": "services: {a: {image: x}}"})
 	req.Policy.Allow = []string{"CAP-ADD"}

@@ -558,8 +558,8 @@ func (o *oracle) ulimits(at string, v any) {
 			most = 1 << 20
 		case "stack":
 		case "memlock":
-			if o.policy.Memory <= 0 {
-				o.say(at, "locks memory without bound")
+			if o.policy.Memory <= 0 || !o.granted("ULIMITS") {
+				o.say(at, "locks memory")
 			}
 		default:
 			if !o.granted("ULIMITS") || !slices.Contains([]string{"as", "cpu", "data", "fsize", "locks", "msgqueue", "rss", "sigpending"}, name) {

@@ -121,7 +121,7 @@ var rules = []Rule{
 	{ID: "SYSCTL", Class: Profile, ByValue: true, Service: "sysctls.**", Reason: "is not a kernel setting of the container alone",
 		Hint: "remove it, or set it on the host", Grants: "the IPv4 settings of the container's own network, net.ipv4.*"},
 	{ID: "ULIMITS", Class: Profile, ByValue: true, Service: "ulimits.**", Reason: "sets a limit that protects the host",
-		Hint: "only core, memlock, nofile, nproc and stack may be given", Grants: "as, cpu, data, fsize, locks, msgqueue, rss and sigpending"},
+		Hint: "only core, memlock, nofile, nproc and stack may be given", Grants: "as, cpu, data, fsize, locks, memlock, msgqueue, rss and sigpending"},
 	{ID: "OOM", Class: Never, ByValue: true, Service: "oom_score_adj oom_kill_disable", Reason: "makes the kernel end others first", Hint: "remove it"},
 	{ID: "CPU-RT", Class: Never, Service: "cpu_rt_period cpu_rt_runtime", Reason: "takes real-time processor time", Hint: "remove it"},
 	{ID: "RESOURCES", Class: Rewrite, Service: "cpus mem_limit mem_reservation pids_limit memswap_limit cpu_count cpu_percent cpu_period cpu_quota cpu_shares cpuset mem_swappiness " +

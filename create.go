@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -359,24 +358,6 @@ func (c *Client) waitBounded(ctx context.Context, ext Extension, h Handle, bound
 		err = requirements(required, ready.Controls)
 	}
 	return ready, err
-}
-
-// requirements finds the controls that must be enforced and are not.
-func requirements(required []string, controls []Control) error {
-	var missing []Control
-	for _, name := range required {
-		i := slices.IndexFunc(controls, func(c Control) bool { return c.Name == name })
-		switch {
-		case i < 0:
-			missing = append(missing, Control{Name: name, Level: Unsupported, Detail: "the extension does not report it"})
-		case controls[i].Level != Enforced:
-			missing = append(missing, controls[i])
-		}
-	}
-	if len(missing) > 0 {
-		return &RequirementError{Missing: missing}
-	}
-	return nil
 }
 
 // A boundError says which bound of the profile ran out.

@@ -281,26 +281,6 @@ func (e *NotReadyError) Is(target error) bool {
 	return target == ErrNotReady
 }
 
-// A RequirementError lists the controls that the profile requires and the host
-// does not enforce. It matches [ErrUnsupported], and [ErrUnavailable] because
-// another host may.
-type RequirementError struct {
-	Missing []Control
-}
-
-func (e *RequirementError) Error() string {
-	reasons := make([]string, 0, len(e.Missing))
-	for _, c := range e.Missing {
-		reasons = append(reasons, fmt.Sprintf("%s is %s (%s)", c.Name, c.Level, c.Detail))
-	}
-	return fmt.Sprintf("the profile requires what is not enforced: %s", strings.Join(reasons, "; "))
-}
-
-// Is reports whether target is one of the sentinels described at [RequirementError].
-func (e *RequirementError) Is(target error) bool {
-	return target == ErrUnsupported || target == ErrUnavailable
-}
-
 // A ResidueError lists what is still there, or cannot be looked at, after a
 // teardown. It matches [ErrResidue].
 type ResidueError struct {

@@ -78,11 +78,11 @@ func conformanceProfile() sandboxer.Profile {
 func invalidRequests(t *testing.T, host, repo string) []sandboxer.ProvisionRequest {
 	base := sandboxer.ProvisionRequest{Host: host, Profile: conformanceProfile(), Inputs: map[string]string{"repo": repo}, ExpiresAt: time.Now().Add(time.Hour)}
 	base.Secrets = map[string]sandboxer.Secret{"token": sandboxer.NewSecret([]byte("kit-secret"))}
-	vm, allowlist, secrets := base, base, base
+	vm, hostAccess, secrets := base, base, base
 	vm.Profile.Isolation = sandboxer.IsolationVM
-	allowlist.Profile.Network.Egress = sandboxer.EgressAllowlist
+	hostAccess.Profile.Network.HostAccess = true // with egress deny
 	secrets.Profile.Setup.SecretRefs = []string{"TOKEN"}
 	privileged := base
 	privileged.Inputs = map[string]string{"repo": repotest.New(t, map[string]string{"compose.yaml": "services: {web: {build: ., privileged: true}}\n"})}
-	return []sandboxer.ProvisionRequest{vm, allowlist, secrets, privileged}
+	return []sandboxer.ProvisionRequest{vm, hostAccess, secrets, privileged}
 }

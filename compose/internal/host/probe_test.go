@@ -146,13 +146,14 @@ func TestProbeOnceForAll(t *testing.T) {
 
 func TestParseFacts(t *testing.T) {
 	t.Parallel()
-	const good = "root /r\nroot_id 0123\nsocket /s\nuser u\nuid 5\nclock 1000\ncompose 2.40.3\ncompose_progress yes\n"
+	const good = "root /r\nroot_id 0123\nsocket /s\nuser u\nuid 5\nclock 1000\ncompose 2.40.3\ncompose_progress yes\nmemory yes\n"
 	tests := []struct{ name, out, message, warning string }{
 		{"good", good, "", ""},
 		{"not allowed", good + "socket_state refused\n", "user u may not use /s", ""},
 		{"several tools", good + "missing gzip\nmissing flock\n", "the host lacks gzip, flock", ""},
 		{"vulnerable compose", strings.Replace(good, "2.40.3", "v2.40.1-desktop.1", 1), "", "CVE-2025-62725"},
 		{"source build", strings.Replace(good, "2.40.3", "dev", 1), "", ""},
+		{"no file system in memory", strings.Replace(good, "memory yes\n", "", 1), "", "/dev/shm"},
 		{"another clock", strings.Replace(good, "clock 1000", "clock 5000", 1), "", "clock differs by 1h6m40s"},
 	}
 	for _, tt := range tests {

@@ -372,6 +372,12 @@ func TestCloseLeavesNothing(t *testing.T) {
 	c.Close()
 
 	const proxies = 3 // each has a goroutine and a listener until the test ends
+	t.Cleanup(func() {
+		if t.Failed() {
+			stacks := make([]byte, 1<<20)
+			t.Logf("%s", stacks[:runtime.Stack(stacks, true)])
+		}
+	})
 	eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines+proxies })
 	eventually(t, "descriptors are closed", func() bool { return openFiles(t) <= files+proxies })
 }

@@ -14,7 +14,7 @@ demo_repo = testdata/demo-repo
 artifacts = .cache/artifacts
 staticcheck = go tool -modfile=$(CURDIR)/tools/lint/go.mod staticcheck
 
-.PHONY: help demo test lint cross generate bench clean
+.PHONY: help demo test lint cross generate bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,17 @@ generate: ## write the files that are derived from the source
 bench: ## time sandboxes against plain docker compose on this machine
 	@scripts/setup demo sh -c '$(demo_repo)/build.sh && \
 		exec go test -run "^$$" -bench . -timeout $(timeout) ./compose'
+
+# How long each fuzz target runs.
+fuzztime ?= 1m
+
+fuzz: ## run every fuzz target for fuzztime (1m); what it finds is kept in testdata/fuzz
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | sort | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			echo "$$(dirname "$$file") $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(fuzztime) "$$(dirname "$$file")" || exit 1; \
+		done; \
+	done
 
 clean: ## remove what the other targets built in this checkout
 	rm -rf .cache bin $(demo_repo)/dist

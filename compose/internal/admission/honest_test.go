@@ -310,7 +310,6 @@ func TestProfileLoosens(t *testing.T) {
 		"setting":          {"services: {a: {image: x, sysctls: [net.ipv4.ip_forward=1]}}", "SYSCTL", "services/a/sysctls", map[string]any{"net.ipv4.ip_forward": "1"}},
 		"limit":            {"services: {a: {image: x, ulimits: {fsize: 10, sigpending: {soft: 1, hard: 2}}}}", "ULIMITS", "services/a/ulimits/sigpending", map[string]any{"soft": 1, "hard": 2}},
 		"log driver":       {"services: {a: {image: x, logging: {driver: loki, options: {loki-url: 'http://l'}}}}", "LOGGING", "services/a/logging/driver", "json-file"},
-		"data directory":   {"services: {a: {image: x, volumes: ['/mnt/media/:/m:ro']}, b: {image: x, volumes: ['/mnt/media:/n']}}", "BIND-OUTSIDE", "services/a/volumes", []any{map[string]any{"type": "bind", "source": pinDir + "/0001-media", "target": "/m", "read_only": true, "bind": map[string]any{"create_host_path": false}}}},
 		"external network": {"services: {a: {image: x, networks: [n]}}\nnetworks: {n: {external: true, name: proxy}}", "NET-EXTERNAL", "networks/n/name", "sbx-" + id + "_n"},
 		"external volume":  {"services: {a: {image: x, volumes: ['vv:/v']}}\nvolumes: {vv: {external: {name: data}}}", "VOL-EXTERNAL", "volumes/vv", map[string]any{"name": "sbx-" + id + "_vv", "driver": "local", "labels": map[string]any{"dev.sandboxer.id": id, "dev.sandboxer.actor": `a "quoted" $$name`}}},
 	}
@@ -351,7 +350,6 @@ func TestProfileLoosens(t *testing.T) {
 		"DEVICES":      {"devices: [/dev/sda]", "devices: ['/dev/kvm:/dev/sda']", "devices: ['/dev/net/../sda:/dev/kvm']", "devices: ['vendor.com/class=gpu']"},
 		"SYSCTL":       {"sysctls: {net.ipv6.conf.all.disable_ipv6: 0}", "sysctls: {kernel.core_pattern: x}", "sysctls: {'net.ipv4/../kernel': x}"},
 		"ULIMITS":      {"ulimits: {rtprio: 99}", "ulimits: {nice: 40}"},
-		"BIND-OUTSIDE": {"volumes: ['/:/h']", "volumes: ['/etc:/h']", "volumes: ['/mnt/../etc:/h']", "volumes: ['/srv/docker.sock:/h']", "volumes: ['~/x:/h']", "volumes: ['../x:/h']", "volumes: [{type: bind, source: 'c:/x', target: /h}]", "volumes: ['//etc:/h']"},
 		"NET-EXTERNAL": {"networks: [n]}}\nnetworks: {n: {external: true, name: host}, x: {"},
 	} {
 		for _, text := range texts {
@@ -367,6 +365,41 @@ func TestProfileLoosens(t *testing.T) {
 		if _, _, err := admission.Check(t.Context(), req); !errors.Is(err, sandboxer.ErrInvalid) {
 			t.Errorf("allow: [%s]: %v", id, err)
 		}
+	}
+}
+
+// TestStandIn: what a stock host does not have, compose creates; what it has
+// is never mounted, nor anything in its place.
+func TestStandIn(t *testing.T) {
+	_, a, file := accept(t, request(memoryTree{"compose.yaml": "services: {a: {image: x, volumes: ['/mnt/media/:/m:ro']}, b: {image: x, volumes: ['/mnt/media:/n', '/data:/d']}}"}))
+	standIn := func(pin, target string, more ...any) map[string]any {
+		m := map[string]any{"type": "bind", "source": pinDir + pin, "target": target, "bind": map[string]any{"create_host_path": false}}
+		if len(more) > 0 {
+			m["read_only"] = true
+		}
+		return m
+	}
+	for service, want := range map[string][]any{
+		"a": {standIn("/0001-media", "/m", "ro")}, "b": {standIn("/0001-media", "/n"), standIn("/0002-data", "/d")},
+	} {
+		if diff := cmp.Diff(want, at(file, "services/"+service+"/volumes")); diff != "" {
+			t.Errorf("%s: %s", service, diff)
+		}
+	}
+	if !slices.ContainsFunc(a.Rewrites, func(r sandboxer.Rewrite) bool {
+		return r.Rule == "BIND-DATA" && strings.Contains(r.Message, "/mnt/media") && strings.Contains(r.Message, "an empty directory")
+	}) {
+		t.Errorf("the plan does not say so: %v", a.Rewrites)
+	}
+	for _, source := range []string{"/", "/etc", "/mnt/../etc", "/srv/docker.sock", "~/x", "../x", "c:/x", "//etc", "/var/lib/docker", "/home/me", "/run", "/tmp/x"} {
+		req := request(memoryTree{"compose.yaml": "services: {a: {image: x, volumes: [{type: bind, source: '" + source + "', target: /h, bind: {create_host_path: true}}]}}"})
+		if _, a, err := admission.Check(t.Context(), req); err != nil || !has(a, "BIND-OUTSIDE") {
+			t.Errorf("%s: %v %v", source, a, err)
+		}
+	}
+	req := request(memoryTree{"compose.yaml": "services: {a: {image: x, volumes: [{type: bind, source: /data, target: /h, bind: {create_host_path: false}}]}}"})
+	if _, a, err := admission.Check(t.Context(), req); err != nil || !has(a, "BIND-OUTSIDE") {
+		t.Errorf("what the host must have: %v %v", a, err)
 	}
 }
 

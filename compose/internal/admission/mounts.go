@@ -99,7 +99,7 @@ func (j *judge) bind(at attr, v types.ServiceVolumeConfig) (location, bool) {
 	f := j.paths.find(v.Source)
 	switch {
 	case !f.inside:
-		return j.outside(at, v.Source)
+		return j.outside(at, v)
 	case namesGit(f.path):
 		j.deny("BIND-GIT", at, fmt.Sprintf("binds %s, which is never copied to the host", v.Source))
 	case f.at == symlink:
@@ -118,19 +118,23 @@ func (j *judge) bind(at attr, v types.ServiceVolumeConfig) (location, bool) {
 // hostOwn are directories of every Linux system: what is in them is the host's.
 var hostOwn = []string{"bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "var"}
 
-// outside judges a bind of what is not in the repository. A data directory is
-// empty on a host that has never run the file, and so is what the profile
-// may grant in its place.
-func (j *judge) outside(at attr, source string) (location, bool) {
+// outside judges a bind of what is not in the repository. Compose creates a
+// directory that the host does not have; where a stock host has none, an empty
+// one of the sandbox's own is the same to every container.
+func (j *judge) outside(at attr, v types.ServiceVolumeConfig) (location, bool) {
+	source := v.Source
 	first, _, _ := strings.Cut(strings.TrimPrefix(source, "/"), "/")
 	switch {
 	case strings.HasSuffix(source, "docker.sock"):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which is root on the host", source), "remove it; no sandbox is given the engine")
 	case strings.HasPrefix(source, "~"):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, a home directory", source))
-	case !path.IsAbs(source) || path.Clean(source) != strings.TrimSuffix(source, "/") || slices.Contains(hostOwn, first) || j.paths.read(source):
+	case !path.IsAbs(source) || path.Clean(source) != strings.TrimSuffix(source, "/") || slices.Contains(hostOwn, first) || j.Tree == nil || j.paths.read(source):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which is outside the repository", source))
-	case j.grant("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which is outside the repository: an empty directory stands in for it", source), "bind a path of the repository, use a named volume, or let the profile allow BIND-OUTSIDE: an empty directory then stands in for it"):
+	case v.Bind != nil && !bool(v.Bind.CreateHostPath):
+		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which the host must already have", source))
+	default:
+		j.rewrite("BIND-DATA", at, fmt.Sprintf("binds %s, which is outside the repository: an empty directory of the sandbox's own stands in for it", source))
 		source = path.Clean(source)
 		if _, ok := j.standIns[source]; !ok {
 			j.standIns[source] = j.pin(Pin{Dir: true, Mode: 0o755}, path.Base(source))

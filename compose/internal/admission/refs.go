@@ -42,6 +42,26 @@ type copied struct {
 	bytes   []byte
 }
 
+// keys are the keys of all mappings, in the parts that a path has of them.
+func (f *files) keys() map[string]bool {
+	keys := map[string]bool{}
+	var walk func(*yaml.Node)
+	walk = func(n *yaml.Node) {
+		for i, c := range n.Content {
+			if n.Kind == yaml.MappingNode && i%2 == 0 {
+				for part := range strings.SplitSeq(target(c).Value, ".") {
+					keys[part] = true
+				}
+			}
+			walk(c)
+		}
+	}
+	for _, s := range f.sources {
+		walk(s.root)
+	}
+	return keys
+}
+
 // collect parses the compose file and all it refers to. The result is nil
 // if the compose file itself cannot be read.
 func (f *files) collect(file string, env map[string]string) *source {

@@ -75,6 +75,7 @@ func (x *Extension) draft(ctx context.Context, req sandboxer.ProvisionRequest) (
 	plan, verdict, err := admission.Check(ctx, admission.Request{
 		Tree: tree, File: composeFile(req, cfg), ID: req.SandboxID, Generation: req.Generation,
 		Env: interpolation(req.Inputs), Profiles: composeProfiles(req, cfg), Policy: policy(req.Profile, cfg),
+		Skipped: tree.Skipped,
 	})
 	if err != nil {
 		_ = tree.Close()

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -103,7 +105,7 @@ services:
     env_file: settings.env
     environment: {DOLLARS: "a$$b", FROM_DOTENV: "${DOT}"}
     ports: ["80:8080", "127.0.0.1:443:8080"]
-    volumes: ["./content:/content:ro", "state:/state"]
+    volumes: ["./content:/content:ro", "state:/state", "/srv/no-such-data/shared:/shared:ro"]
     configs: [{source: motd, target: /motd}]
     secrets: [token]
     restart: always
@@ -112,6 +114,11 @@ services:
     build: .
     command: [write, /state/seed, planted]
     volumes: ["state:/state"]
+    depends_on: {share: {condition: service_completed_successfully}}
+  share:
+    build: .
+    command: [write, /shared/file, handed over]
+    volumes: ["/srv/no-such-data/shared:/shared"]
 volumes: {state: {}}
 configs: {motd: {content: "welcome $$HOME\n"}}
 secrets: {token: {file: ./token.txt}}
@@ -119,9 +126,14 @@ secrets: {token: {file: ./token.txt}}
 		"settings.env": "FROM_FILE=yes # comment\n", ".env": "DOT=dotted\nCOMPOSE_PROJECT_NAME=evil\n",
 		"content/page.txt": "page", "token.txt": "s3cret",
 	})
+	// A link that leads out is the container's own to follow.
+	if err := os.Symlink("/state/seed", filepath.Join(repo, "content/link")); err != nil {
+		t.Fatal(err)
+	}
 	box := r.create(t, request(repo))
 	for path, want := range map[string]string{
 		"/": "price $5 none", "/file?path=/content/page.txt": "page", "/file?path=/state/seed": "planted",
+		"/file?path=/content/link": "planted", "/file?path=/shared/file": "handed over",
 		"/file?path=/motd": "welcome $HOME\n", "/file?path=/run/secrets/token": "s3cret",
 	} {
 		if got := get(t, r.Client, box.ID, "web", 8080, path); got != want {

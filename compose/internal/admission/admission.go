@@ -42,6 +42,9 @@ type Request struct {
 	Env        map[string]string // variables for interpolation; they win over those of .env beside the compose file
 	Profiles   []string          // compose profiles to activate
 	Policy     Policy
+
+	// Skipped are files of the working tree that are not in Tree, with what they are.
+	Skipped []workspace.Problem
 }
 
 // A Policy is what a profile grants.

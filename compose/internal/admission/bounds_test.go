@@ -13,12 +13,15 @@ import (
 
 const service = "services: {a: {image: alpine}}\n"
 
-// TestHostileSize: what is small to write and large to read is refused, soon
-// and in little memory.
-func TestHostileSize(t *testing.T) {
-	tests := map[string]struct {
+// hostile are repositories that are small to write and large to read, with the
+// rule that refuses them. Empty: accepted, but as cheaply.
+func hostile() map[string]struct {
+	tree memoryTree
+	rule string
+} {
+	return map[string]struct {
 		tree memoryTree
-		rule string // empty: accepted, but as cheaply
+		rule string
 	}{
 		"deep flow":             {memoryTree{"compose.yaml": service + "x-a: " + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)}, "YAML"},
 		"deep but parseable":    {memoryTree{"compose.yaml": service + "x-a: " + strings.Repeat("[", 5000) + strings.Repeat("]", 5000)}, "YAML-BOMB"},
@@ -57,7 +60,12 @@ func TestHostileSize(t *testing.T) {
 		"extends in a ring":     {memoryTree{"compose.yaml": "services: {a: {extends: {file: b.yml, service: b}}}", "b.yml": "services: {b: {extends: {file: compose.yaml, service: a}}}"}, "LOAD"},
 		"extends itself":        {memoryTree{"compose.yaml": "services: {a: {image: alpine, extends: a}}"}, "LOAD"},
 	}
-	for name, test := range tests {
+}
+
+// TestHostileSize: what is small to write and large to read is refused, soon
+// and in little memory.
+func TestHostileSize(t *testing.T) {
+	for name, test := range hostile() {
 		t.Run(name, func(t *testing.T) {
 			plan, a := cheaply(t, test.tree)
 			if test.rule == "" {
@@ -77,7 +85,6 @@ func TestHostileSize(t *testing.T) {
 // best of three counts.
 func cheaply(t *testing.T, tree memoryTree) (*admission.Plan, sandboxer.Admission) {
 	t.Helper()
-	const patience, memory = 2 * time.Second, 256 << 20
 	for attempt := 1; ; attempt++ {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

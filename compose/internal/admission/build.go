@@ -2,6 +2,7 @@ package admission
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"path/filepath"
@@ -20,6 +21,9 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 	context, ok := j.context(at.at("context"), "BUILD-CONTEXT", b.Context)
 	if ok {
 		out.context = context
+		if j.Tree != nil {
+			j.ignoreFile(at.at("context"), path.Join(context.path, ".dockerignore"))
+		}
 		j.dockerfile(at, name, b, out)
 	}
 	out.contexts = map[string]location{}
@@ -108,6 +112,22 @@ func (j *judge) dockerfile(at attr, name string, b *types.BuildConfig, out *buil
 	default:
 		rel, _ := filepath.Rel(filepath.FromSlash(out.context.path), filepath.FromSlash(f.path))
 		out.dockerfile = filepath.ToSlash(rel)
+		j.ignoreFile(at.at("dockerfile"), f.path+".dockerignore")
+	}
+}
+
+// ignoreFile refuses a .dockerignore that leads out of the repository: the
+// build reads it on the host, with the rights of the host's account.
+func (j *judge) ignoreFile(at attr, p string) {
+	switch presence, e := stat(j.Tree, p); {
+	case presence != symlink:
+	case e.Path == p && path.Clean(e.Link) == e.Link && fs.ValidPath(path.Join(path.Dir(p), e.Link)) && !path.IsAbs(e.Link):
+		if presence, _ := stat(j.Tree, path.Join(path.Dir(p), e.Link)); presence != symlink {
+			return
+		}
+		fallthrough
+	default:
+		j.deny("BUILD-SYMLINK", at, fmt.Sprintf("would read %s, a symbolic link that leads out of the repository or to another", p))
 	}
 }
 

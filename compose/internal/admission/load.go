@@ -48,6 +48,9 @@ func load(ctx context.Context, req Request, f *files, r *report) *loaded {
 		return nil
 	}
 	reportExtras(main, r)
+	for _, s := range req.Skipped {
+		r.rewrite("SPECIAL-FILE", attr{s.Path}, s.Reason+" and is not copied to the host")
+	}
 	for _, name := range overrideFiles(req.ProjectDir) {
 		if at, _ := stat(req.Tree, name); at != missing && name != req.File {
 			r.rewrite("OVERRIDE", attr{name}, "")

@@ -68,6 +68,7 @@ var rules = []Rule{
 		Reason: "cannot be read from the repository", Hint: "name a regular file of the repository; a file that may be missing is written {path: FILE, required: false}"},
 	{ID: "ENVFILE-BOMB", Class: Never, Reason: "expands to more than can be used", Hint: "remove variables that refer to one another"},
 	{ID: "DOTENV", Class: Rewrite, Reason: "steers docker on the machine it is read on and has no effect here"},
+	{ID: "SPECIAL-FILE", Class: Rewrite, Reason: "is not copied to the host"},
 	{ID: "OVERRIDE", Class: Rewrite, Reason: "is not merged: one file says what runs; include it, or name it as the compose file"},
 	{ID: "PROJECT-NAME", Class: Rewrite, Project: "name", Reason: "is replaced by the sandbox's own project name"},
 	{ID: "XEXT", Class: Rewrite, Reason: "is resolved where it is referenced and then dropped"},

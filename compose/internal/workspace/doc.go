@@ -14,10 +14,10 @@
 // setgid and sticky bits, owners, extended attributes and hard links do not travel. A client on Windows has no
 // executable bit to read: there a file is executable when it begins with #! or is an ELF image.
 //
-// A relative symbolic link that stays in the tree travels as a link, also when nothing is at its target or when the
-// target is excluded: it then dangles on the host as it would in a fresh checkout. Links that are absolute, leave the
-// tree at any step or loop are refused, and so are pipes, sockets, devices, names with control characters or broken
-// UTF-8, and a tree that already holds a [MarkerName] at its root.
+// A symbolic link travels as a link, wherever it leads: a container follows it in its own file system, and on the host
+// whoever uses a path of the tree must not follow one, see [Manifest.Resolve]. Pipes, sockets and devices are skipped
+// and named. Names and link targets with control characters or broken UTF-8 are refused, and so is a tree that already
+// holds a [MarkerName] at its root.
 //
 // # The stream
 //

@@ -22,7 +22,7 @@ var (
 	ErrTooLarge = errors.New("is too large")
 )
 
-// maxProblems bounds the problems an [Error] lists.
+// maxProblems bounds the problems that are listed.
 const maxProblems = 20
 
 // Error says why a tree cannot be taken. It lists everything that one walk found, so that one edit can mend it all.
@@ -32,7 +32,7 @@ type Error struct {
 	Total    int       // how many there are, listed or not
 }
 
-// Problem is one thing in a tree that cannot travel.
+// Problem is one thing in a tree that does not travel.
 type Problem struct {
 	Path   string // relative to the tree, "." for the tree itself; a Go string literal when not printable as it is
 	Reason string // what is wrong with it

@@ -215,6 +215,9 @@ func (m Manifest) check() error {
 		if reason := badName(e.Path); reason != "" {
 			return fmt.Errorf("%q %s", e.Path, reason)
 		}
+		if reason := badLink(e); reason != "" && e.Kind == Symlink {
+			return fmt.Errorf("%q is %s", e.Path, reason)
+		}
 		if e.Kind != File {
 			continue
 		}
@@ -227,15 +230,6 @@ func (m Manifest) check() error {
 		bytes += e.Size
 		if sum, err := hex.DecodeString(e.SHA256); err != nil || len(sum) != sha256.Size || e.SHA256 != strings.ToLower(e.SHA256) {
 			return fmt.Errorf("%q has no SHA-256", e.Path)
-		}
-	}
-	links := newLinkCheck(m)
-	for _, e := range m.entries {
-		if e.Kind != Symlink {
-			continue
-		}
-		if reason := links.reason(e); reason != "" {
-			return fmt.Errorf("%q is %s", e.Path, reason)
 		}
 	}
 	return nil
@@ -253,6 +247,17 @@ func badName(name string) string {
 	}
 	if strings.ContainsFunc(name, unicode.IsControl) {
 		return "holds a control character"
+	}
+	return ""
+}
+
+// badLink says what forbids the text of a link to travel, "" when nothing does.
+func badLink(e Entry) string {
+	if e.Link == "" {
+		return "a symbolic link to nothing"
+	}
+	if reason := badName(e.Link); reason != "" {
+		return fmt.Sprintf("a symbolic link to %q, which %s", e.Link, reason)
 	}
 	return ""
 }

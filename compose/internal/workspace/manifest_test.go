@@ -103,10 +103,7 @@ func TestParseManifestRefuses(t *testing.T) {
 		{"no checksum", "sandboxer-manifest 1 1 0\nf 0644 0 - a -\n", "no SHA-256"},
 		{"a short checksum", "sandboxer-manifest 1 1 0\nf 0644 0 abcd a -\n", "no SHA-256"},
 		{"an upper-case checksum", "sandboxer-manifest 1 1 0\nf 0644 0 " + strings.ToUpper(sumOfNothing) + " a -\n", "no SHA-256"},
-		{"an escaping link", "sandboxer-manifest 1 1 0\nl - 0 - a ../b\n", "leaves the tree"},
-		{"an absolute link", "sandboxer-manifest 1 1 0\nl - 0 - a /b\n", "is absolute"},
-		{"a looping link", "sandboxer-manifest 1 1 0\nl - 0 - a a\n", "loops"},
-		{"an empty link", "sandboxer-manifest 1 1 0\nl - 0 - a \n", "is empty"},
+		{"an empty link", "sandboxer-manifest 1 1 0\nl - 0 - a \n", "link to nothing"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

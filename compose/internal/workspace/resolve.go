@@ -1,10 +1,7 @@
 package workspace
 
 import (
-	"cmp"
-	"fmt"
 	"path"
-	"path/filepath"
 	"strings"
 )
 
@@ -43,76 +40,4 @@ func (m Manifest) Resolve(p string) Resolved {
 	}
 	r.Path, r.Inside = at, true
 	return r
-}
-
-// linkCheck resolves the symbolic links of a tree the way a kernel does, each once.
-type linkCheck struct {
-	tree Manifest
-	seen map[string]*linkTarget
-}
-
-type linkTarget struct {
-	path string
-	bad  string // why there is no path
-}
-
-const linkLoops = "loops"
-
-func newLinkCheck(m Manifest) *linkCheck {
-	return &linkCheck{tree: m, seen: map[string]*linkTarget{}}
-}
-
-// reason says what forbids the link e to travel, "" when nothing does.
-func (c *linkCheck) reason(e Entry) string {
-	if reason := badName(e.Link); reason != "" || e.Link == "" {
-		return fmt.Sprintf("a symbolic link to %q, which %s", e.Link, cmp.Or(reason, "is empty"))
-	}
-	if target := c.follow(e); target.bad != "" {
-		return fmt.Sprintf("a symbolic link to %q, which %s", e.Link, target.bad)
-	}
-	return ""
-}
-
-// follow resolves the link e through all links on its way. What is not in the tree counts as a directory, so that a
-// link stays harmless when something comes to be there.
-func (c *linkCheck) follow(e Entry) *linkTarget {
-	if known, ok := c.seen[e.Path]; ok {
-		return known
-	}
-	result := &linkTarget{bad: linkLoops} // what a link that leads back here gets to see
-	c.seen[e.Path] = result
-	result.path, result.bad = c.walk(path.Dir(e.Path), e.Link)
-	return result
-}
-
-func (c *linkCheck) walk(from, target string) (at, bad string) {
-	if path.IsAbs(target) || filepath.VolumeName(target) != "" {
-		return "", "is absolute"
-	}
-	at = from
-	for part := range strings.SplitSeq(target, "/") {
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			if at == "." {
-				return "", "leaves the tree"
-			}
-			at = path.Dir(at)
-			continue
-		}
-		at = path.Join(at, part)
-		if e, ok := c.tree.Lookup(at); ok && e.Kind == Symlink {
-			next := c.follow(e)
-			switch next.bad {
-			case "":
-				at = next.path
-			case linkLoops:
-				return "", linkLoops
-			default:
-				return "", "passes through " + printable(at) + ", which does not stay in the tree"
-			}
-		}
-	}
-	return at, ""
 }

@@ -40,6 +40,10 @@ const (
 // and safe for concurrent use until Close.
 type Snapshot struct {
 	Manifest
+
+	// Skipped are the pipes, sockets and devices that do not travel: the first 20, sorted by path.
+	Skipped []Problem
+
 	root  *os.Root
 	times []time.Time // modification times by index of entry
 }
@@ -102,7 +106,7 @@ func take(ctx context.Context, root *os.Root, dir string, opt Options) (*Snapsho
 	if len(w.problems) > 0 {
 		return nil, newError(dir, w.problems)
 	}
-	s := &Snapshot{Manifest: w.manifest(), root: root, times: make([]time.Time, len(w.found))}
+	s := &Snapshot{Manifest: w.manifest(), Skipped: listed(w.skipped), root: root, times: make([]time.Time, len(w.found))}
 	for _, f := range w.found {
 		i, _ := s.find(f.Path)
 		s.times[i] = f.info.ModTime()
@@ -111,10 +115,15 @@ func take(ctx context.Context, root *os.Root, dir string, opt Options) (*Snapsho
 }
 
 func newError(dir string, problems []Problem) *Error {
+	return &Error{Dir: dir, Problems: listed(problems), Total: len(problems)}
+}
+
+// listed sorts problems and keeps as many as are shown.
+func listed(problems []Problem) []Problem {
 	slices.SortFunc(problems, func(a, b Problem) int {
 		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Reason, b.Reason))
 	})
-	return &Error{Dir: dir, Problems: problems[:min(len(problems), maxProblems)], Total: len(problems)}
+	return problems[:min(len(problems), maxProblems)]
 }
 
 // Close lets go of the tree's directory. Contents can no longer be read after it; the manifest can.

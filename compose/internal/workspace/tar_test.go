@@ -236,8 +236,9 @@ func TestSystemTarReproducesTheTree(t *testing.T) {
 }
 
 func TestSystemTarAppliesADifference(t *testing.T) {
-	old := plant(t, t.TempDir(), "same=1", "edit=old", "mode=1", "gone dir/a=1", "gone=1", "to-dir=1", "to-file/x/y=1", "link->same", "to-link/z=1", "deep/er/edit=old", "deep/er/same=1")
-	tree := plant(t, t.TempDir(), "same=1", "edit=new", "mode*=1", "to-dir/new=1", "to-file=1", "link->edit", "to-link->deep/er", "deep/er/edit=new", "deep/er/same=1", "added $x/y=1")
+	outside := t.TempDir()
+	old := plant(t, t.TempDir(), "leads-out->"+outside, "gone-out->"+outside+"/", "stays-out->../../etc", "same=1", "edit=old", "mode=1", "gone dir/a=1", "gone=1", "to-dir=1", "to-file/x/y=1", "link->same", "to-link/z=1", "deep/er/edit=old", "deep/er/same=1")
+	tree := plant(t, t.TempDir(), "leads-out/x=1", "stays-out->../../etc", "to-out->"+outside, "same=1", "edit=new", "mode*=1", "to-dir/new=1", "to-file=1", "link->edit", "to-link->deep/er", "deep/er/edit=new", "deep/er/same=1", "added $x/y=1")
 	base, s := mustTake(t, old, Options{}), mustTake(t, tree, Options{})
 	d := s.Diff(base.Manifest)
 	if d.Bytes() >= s.Bytes() {
@@ -267,6 +268,9 @@ func TestSystemTarAppliesADifference(t *testing.T) {
 			}
 			if diff := cmp.Diff(before, diskTree(t, cached)); diff != "" {
 				t.Errorf("the base, sharing files with the copy, changed:\n%s", diff)
+			}
+			if diff := cmp.Diff(map[string]string{}, diskTree(t, outside)); diff != "" {
+				t.Errorf("a link was followed out of the tree:\n%s", diff)
 			}
 		})
 	}

@@ -19,6 +19,7 @@ type walker struct {
 	found    []found
 	bytes    int64
 	problems []Problem
+	skipped  []Problem
 }
 
 // found is an entry, of which mode and digest are filled in by hashing, and the file it was made from.
@@ -51,7 +52,6 @@ func (w *walker) collect(ctx context.Context, root *os.Root) error {
 	if err != nil {
 		return err
 	}
-	w.checkLinks()
 	if len(w.problems) > 0 {
 		return w.probe(ctx, root)
 	}
@@ -122,9 +122,13 @@ func (w *walker) visit(ctx context.Context, p place) error {
 			w.unreadable(p.path, err)
 			return nil
 		}
-		return w.add(found{Entry{Path: p.path, Kind: Symlink, Link: filepath.ToSlash(target)}, info})
+		e := Entry{Path: p.path, Kind: Symlink, Link: filepath.ToSlash(target)}
+		if reason := badLink(e); reason != "" {
+			w.problem(p.path, "is "+reason, "point it elsewhere, or "+hintIgnore)
+		}
+		return w.add(found{e, info})
 	default:
-		w.problem(p.path, "is "+special(info.Mode()), hintIgnore)
+		w.skipped = append(w.skipped, Problem{printable(p.path), "is " + special(info.Mode()), hintIgnore})
 		return nil
 	}
 }
@@ -173,18 +177,6 @@ func (w *walker) manifest() Manifest {
 		entries[i] = f.Entry
 	}
 	return newManifest(entries)
-}
-
-func (w *walker) checkLinks() {
-	links := newLinkCheck(w.manifest())
-	for _, f := range w.found {
-		if f.Kind != Symlink {
-			continue
-		}
-		if reason := links.reason(f.Entry); reason != "" {
-			w.problem(f.Path, "is "+reason, "point it at a relative path inside the tree, or "+hintIgnore)
-		}
-	}
 }
 
 func (w *walker) problem(at, reason, hint string) {

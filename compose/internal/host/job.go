@@ -111,7 +111,10 @@ func control(r *Reserved, j Job) ([]byte, error) {
 			return nil, fmt.Errorf("packing %s: %w", f.Path, err)
 		}
 	}
-	return buf.Bytes(), w.Close()
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
 }
 
 // copies lists source and target of what is copied out of the workspace.

@@ -28,7 +28,7 @@ type ProfileConfig struct {
 	File          string   `json:"file,omitempty"`           // compose file, unless the input compose_file names one
 	Profiles      []string `json:"profiles,omitempty"`       // compose profiles to activate
 	Allow         []string `json:"allow,omitempty"`          // admission rules the profile loosens; never the always-deny ones
-	MaxContainers int      `json:"max_containers,omitempty"` // 25 if zero
+	MaxContainers int      `json:"max_containers,omitempty"` // 40 if zero
 
 	// BuildEgress says whether builds may use the network: "allow", also if
 	// empty, or "deny". The allowlist of running containers does not hold for them.
@@ -160,7 +160,7 @@ const (
 	defaultCPUs          = 2
 	defaultMemory        = 2 << 30
 	defaultPIDs          = 1024
-	defaultMaxContainers = 25
+	defaultMaxContainers = 40
 )
 
 func policy(p sandboxer.Profile, cfg ProfileConfig) admission.Policy {

@@ -57,12 +57,12 @@ type Policy struct {
 	CPUs          float64             // of every container, default and most; 0 is no bound
 	Memory        int64               // bytes, likewise
 	PIDs          int64               // likewise
-	MaxContainers int                 // 25 if zero
+	MaxContainers int                 // 40 if zero
 	Secrets       []string            // names of the secrets that the profile provides
 	Allow         []string            // ids of rules of class Profile that do not apply
 }
 
-const defaultMaxContainers = 25
+const defaultMaxContainers = 40
 
 // Check judges the compose file of req. A refusal is a verdict, with a nil
 // Plan and every violation at once; the error is for a request that cannot be

@@ -99,7 +99,7 @@ const id = "abcdefghij0123456789"
 
 func request(tree admission.Tree) admission.Request {
 	return admission.Request{Tree: tree, ID: id, Generation: 1, Policy: admission.Policy{
-		Egress: sandboxer.EgressDeny, CPUs: 2, Memory: 2 << 30, PIDs: 1024, MaxContainers: 25,
+		Egress: sandboxer.EgressDeny, CPUs: 2, Memory: 2 << 30, PIDs: 1024, MaxContainers: 40,
 	}}
 }
 

@@ -230,11 +230,22 @@ func (l *loading) reportFindings(p *types.Project) {
 		l.report.rewrite("VARIABLE", l.files.searchVariable(name), fmt.Sprintf("%s is not set and stands for nothing: declare it as an input of the profile, or set it in .env", name))
 	}
 	for _, u := range l.unsupported {
-		at := attr(u.Path.Parts())
+		at := located(u.Path)
 		if l.active(p, at) && !l.provided(p, at) {
 			l.refuse(at, u.Value)
 		}
 	}
+}
+
+// located is where a path of the loader leads. The loader writes a dot of a
+// key as another character, so that dots part keys.
+func located(p tree.Path) attr {
+	dot := strings.TrimPrefix(string(tree.NewPath("x").Next(".")), "x.")
+	at := attr(p.Parts())
+	for i := range at {
+		at[i] = strings.ReplaceAll(at[i], dot, ".")
+	}
+	return at
 }
 
 // active reports whether something that runs uses the attribute.

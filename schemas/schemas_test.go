@@ -20,6 +20,7 @@ import (
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
+	"github.com/sand-boxer/sandboxer/examples/sandbox/doctor"
 	"github.com/sand-boxer/sandboxer/schemas"
 	"github.com/sand-boxer/sandboxer/secrets"
 	"github.com/sand-boxer/sandboxer/statehub"
@@ -45,6 +46,7 @@ func published() map[string]reflect.Type {
 		"meter":            reflect.TypeFor[sandboxer.Meter](),
 		"meter-list":       reflect.TypeFor[[]sandboxer.Meter](),
 		"profile-list":     reflect.TypeFor[[]sandboxer.Profile](),
+		"diagnosis":        reflect.TypeFor[doctor.Diagnosis](),
 		"extension-list":   reflect.TypeFor[[]sandboxer.ExtensionInfo](),
 	}
 }
@@ -117,7 +119,7 @@ func TestNames(t *testing.T) {
 		t.Errorf("embedded are %q, %v", files, err)
 	}
 	_, err = schemas.Get("profil")
-	if !errors.Is(err, sandboxer.ErrNotFound) || err.Error() != `schema "profil": not found` || !strings.HasPrefix(sandboxer.Hint(err), "there are: create-request, event, ") {
+	if !errors.Is(err, sandboxer.ErrNotFound) || err.Error() != `schema "profil": not found` || !strings.HasPrefix(sandboxer.Hint(err), "there are: create-request, diagnosis, event, ") {
 		t.Errorf("got %v (%s)", err, sandboxer.Hint(err))
 	}
 }

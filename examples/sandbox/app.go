@@ -34,6 +34,8 @@ type app struct {
 	streams
 	hosts, db, profileDir string
 	json, quiet, verbose  bool
+	output                string
+	live                  bool // the output is a terminal, whatever stands before it
 	consumer              sandboxer.Consumer
 	actorType             string
 	hub                   string
@@ -53,8 +55,6 @@ func (a *app) globalFlags(cmd *cobra.Command) {
 	f.StringVar(&a.profileDir, "profiles", os.Getenv("SANDBOXER_PROFILES"), "directory of profiles; they replace embedded ones of the same id (env SANDBOXER_PROFILES)")
 	f.StringVar(&a.secretsFile, "secrets", os.Getenv("SANDBOXER_SECRETS"), "file that says where secrets come from (env SANDBOXER_SECRETS; default the file secrets.yaml in the configuration directory, else none)")
 	f.StringArrayVar(&a.secretFlags, "secret", nil, "where one secret comes from, as NAME=env:VARIABLE or NAME=file:/path, repeatable; it wins over the file, and values are never given here")
-	f.BoolVar(&a.json, "json", false, "print one JSON document that validates against the published schema")
-	f.BoolVarP(&a.quiet, "quiet", "q", false, "print ids only, no progress")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log every change to standard error")
 }
 
@@ -207,11 +207,11 @@ func (a *app) loadSecrets() (secrets.Sources, error) {
 // directory, where none is no error.
 func configFile(given, name string) (path string, data []byte, err error) {
 	if path = given; path == "" {
-		dir, err := os.UserConfigDir()
+		dir, err := configDir()
 		if err != nil {
 			return "", nil, nil
 		}
-		path = filepath.Join(dir, "sandboxer", name)
+		path = filepath.Join(dir, name)
 	}
 	data, err = os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && given == "" {

@@ -21,6 +21,14 @@ func (a *app) careCommands() []*cobra.Command {
 	return cmds
 }
 
+func (a *app) setupCommands() []*cobra.Command {
+	cmds := []*cobra.Command{a.initCommand(), a.doctorCommand()}
+	for _, c := range cmds {
+		c.GroupID = "setup"
+	}
+	return cmds
+}
+
 func (a *app) hostsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "hosts", Short: "Ask every host whether it can be used", Args: cobra.NoArgs,

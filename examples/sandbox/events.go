@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -136,10 +135,8 @@ func (a *app) redeliverCommand() *cobra.Command {
 
 func (a *app) printUndelivered(list []sandboxer.Undelivered) error {
 	if a.json {
-		enc := json.NewEncoder(a.out)
-		enc.SetEscapeHTML(false)
 		for _, u := range list {
-			if err := enc.Encode(u); err != nil {
+			if err := a.printLine(u); err != nil {
 				return err
 			}
 		}

@@ -189,10 +189,10 @@ func (a *app) listCommand() *cobra.Command {
 	var f sandboxer.Filter
 	var states, labels []string
 	var actorType string
-	var all bool
+	var all, watch bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List sandboxes", Aliases: []string{"ls"}, Args: cobra.NoArgs,
-		Example: "  sandbox list\n  sandbox list --all --project shop\n  sandbox list --state ready --state active -q",
+		Example: "  sandbox list\n  sandbox list --all --project shop\n  sandbox list --state ready --state active -q\n  sandbox list --watch -o wide",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.open(cmd.Context())
 			if err != nil {
@@ -205,22 +205,39 @@ func (a *app) listCommand() *cobra.Command {
 			if f.States, err = wantedStates(states, all); err != nil {
 				return err
 			}
-			list, err := c.List(cmd.Context(), f)
-			if err != nil {
-				return err
+			show := func() (string, error) {
+				list, err := c.List(cmd.Context(), f)
+				if err != nil {
+					return "", err
+				}
+				return changes(list), a.printList(list)
 			}
-			return a.printList(list)
+			if watch {
+				return a.watch(cmd.Context(), time.Second, show)
+			}
+			_, err = show()
+			return err
 		},
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVar(&states, "state", nil, "only this state, repeatable")
 	fl.BoolVarP(&all, "all", "a", false, "destroyed ones too")
+	fl.BoolVarP(&watch, "watch", "w", false, "show it every second until interrupted; where it is no terminal, at every change")
 	fl.StringVar(&f.Project, "project", "", "only of this project")
 	fl.StringVar(&actorType, "actor-type", "", "only of this actor type")
 	fl.StringVar(&f.Profile, "profile", "", "only of this profile")
 	fl.StringVar(&f.Host, "host", "", "only on this host")
 	fl.StringArrayVar(&labels, "label", nil, "only with this label key=value, repeatable")
 	return cmd
+}
+
+// changes is what of a list is not the time that passes.
+func changes(list []sandboxer.Sandbox) string {
+	var text strings.Builder
+	for _, s := range list {
+		fmt.Fprintln(&text, s.ID, s.Generation, s.State, s.Reason, s.ExpiresAt.Unix())
+	}
+	return text.String()
 }
 
 func wantedStates(given []string, all bool) ([]sandboxer.State, error) {

@@ -128,12 +128,16 @@ func (a *app) command() *cobra.Command {
 		return usageError{fmt.Errorf("%w, see %s --help", err, cmd.CommandPath())}
 	})
 	a.globalFlags(cmd)
+	a.outputFlags(cmd)
 	cmd.AddGroup(&cobra.Group{ID: "life", Title: "A sandbox's life:"}, &cobra.Group{ID: "use", Title: "Using one:"},
-		&cobra.Group{ID: "events", Title: "What happened:"}, &cobra.Group{ID: "care", Title: "Caring for all:"})
+		&cobra.Group{ID: "events", Title: "What happened:"}, &cobra.Group{ID: "care", Title: "Caring for all:"}, &cobra.Group{ID: "setup", Title: "Setting up:"})
 	cmd.AddCommand(a.lifeCommands()...)
 	cmd.AddCommand(a.useCommands()...)
 	cmd.AddCommand(a.eventCommands()...)
 	cmd.AddCommand(a.careCommands()...)
+	cmd.AddCommand(a.setupCommands()...)
+	cmd.AddCommand(a.referenceCommand())
+	a.completeFlags(cmd)
 	for _, sub := range cmd.Commands() {
 		if args := sub.Args; args != nil {
 			sub.Args = func(cmd *cobra.Command, given []string) error {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,14 +13,6 @@ import (
 
 	"github.com/sand-boxer/sandboxer"
 )
-
-// printJSON writes one indented document.
-func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.out)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
 
 func (a *app) printSandbox(s *sandboxer.Sandbox) error {
 	switch {
@@ -142,22 +133,40 @@ func (a *app) printList(list []sandboxer.Sandbox) error {
 		fmt.Fprintln(a.err, "no sandboxes")
 		return nil
 	}
-	return a.table("ID\tSTATE\tPROFILE\tHOST\tCONSUMER\tAGE\tEXPIRES", func(w io.Writer) {
+	header := "ID\tSTATE\tPROFILE\tHOST\tCONSUMER\tAGE\tEXPIRES"
+	if a.wide() {
+		header += "\tGENERATION\tSINCE\tREASON\tLABELS"
+	}
+	return a.table(header, func(w io.Writer) {
 		for _, s := range list {
 			expires := until(s.ExpiresAt)
 			if s.State.Terminal() {
 				expires = "-"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, s.State, s.Profile.ID, cmp.Or(s.Host, "-"), s.Consumer, short(time.Since(s.CreatedAt)), expires)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s", s.ID, s.State, s.Profile.ID, cmp.Or(s.Host, "-"), s.Consumer, short(time.Since(s.CreatedAt)), expires)
+			if a.wide() {
+				fmt.Fprintf(w, "\t%d\t%s\t%s\t%s", s.Generation, short(time.Since(s.StateSince)), s.Reason, labels(s.Labels))
+			}
+			fmt.Fprintln(w)
 		}
 	})
 }
 
+func labels(all map[string]string) string {
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, key+"="+all[key])
+	}
+	return cmp.Or(strings.Join(out, ","), "-")
+}
+
 func (a *app) table(header string, rows func(io.Writer)) error {
-	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, header)
-	rows(w)
-	return w.Flush()
+	return a.coloured(func(out io.Writer) error {
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, header)
+		rows(w)
+		return w.Flush()
+	})
 }
 
 func (a *app) printPlan(p *sandboxer.Plan) error {
@@ -199,10 +208,8 @@ func printViolations(w io.Writer, violations []sandboxer.Violation) {
 
 func (a *app) printEvents(events []sandboxer.Event) error {
 	if a.json {
-		enc := json.NewEncoder(a.out)
-		enc.SetEscapeHTML(false)
 		for _, e := range events {
-			if err := enc.Encode(e); err != nil {
+			if err := a.printLine(e); err != nil {
 				return err
 			}
 		}
@@ -234,7 +241,11 @@ func (a *app) printHosts(statuses []sandboxer.HostStatus) error {
 		}
 		return nil
 	}
-	err := a.table("HOST\tADDRESS\tUSABLE\tSANDBOXES\tENGINE\tCOMPOSE\tFREE", func(w io.Writer) {
+	header := "HOST\tADDRESS\tUSABLE\tSANDBOXES\tENGINE\tCOMPOSE\tFREE"
+	if a.wide() {
+		header += "\tREGION\tISOLATION\tFIREWALL\tCPUS\tKERNEL\tROOT"
+	}
+	err := a.table(header, func(w io.Writer) {
 		for _, s := range statuses {
 			usable := "yes"
 			if !s.Available {
@@ -244,8 +255,12 @@ func (a *app) printHosts(statuses []sandboxer.HostStatus) error {
 			if s.Host.Slots > 0 {
 				taken += fmt.Sprintf(" of %d", s.Host.Slots)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Host.Name, s.Host.Address, usable, taken,
-				cmp.Or(s.Facts["engine"], "-"), cmp.Or(s.Facts["compose"], "-"), size(int64(s.FreeDisk)))
+			fact := func(name string) string { return cmp.Or(s.Facts[name], "-") }
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s", s.Host.Name, s.Host.Address, usable, taken, fact("engine"), fact("compose"), size(int64(s.FreeDisk)))
+			if a.wide() {
+				fmt.Fprintf(w, "\t%s\t%s\t%s\t%s\t%s\t%s", cmp.Or(s.Host.Region, "-"), strings.Trim(fmt.Sprint(s.Isolation), "[]"), fact("firewall"), fact("cpus"), fact("kernel"), fact("root"))
+			}
+			fmt.Fprintln(w)
 		}
 	})
 	for _, s := range statuses {

@@ -42,10 +42,14 @@ type cli struct {
 	hosts string
 	hub   string // a hub file; empty is no State Hub
 	root  string
+	bare  bool // no flags but those of the call
 }
 
 // global are the flags that every call gets.
 func (c *cli) global() []string {
+	if c.bare {
+		return nil
+	}
 	flags := []string{"--db", c.db, "--hosts", c.hosts}
 	if c.hub != "" {
 		flags = append(flags, "--hub", c.hub)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
+	"github.com/sand-boxer/sandboxer/examples/sandbox/doctor"
 	"github.com/sand-boxer/sandboxer/secrets"
 	"github.com/sand-boxer/sandboxer/statehub"
 )
@@ -47,6 +48,7 @@ func documents() []document {
 		{"meter", "Meter", reflect.TypeFor[sandboxer.Meter](), false},
 		{"meter-list", "MeterList", reflect.TypeFor[[]sandboxer.Meter](), false},
 		{"profile-list", "ProfileList", reflect.TypeFor[[]sandboxer.Profile](), false},
+		{"diagnosis", "Diagnosis", reflect.TypeFor[doctor.Diagnosis](), false},
 		{"extension-list", "ExtensionList", reflect.TypeFor[[]sandboxer.ExtensionInfo](), false},
 	}
 }
@@ -74,7 +76,7 @@ type generator struct {
 // newGenerator reads the sources of the module whose root is dir.
 func newGenerator(dir string) (*generator, error) {
 	g := &generator{sources: map[string]*source{}, used: map[string]bool{}}
-	for _, t := range []reflect.Type{reflect.TypeFor[sandboxer.Profile](), reflect.TypeFor[compose.HostConfig](), reflect.TypeFor[statehub.Config](), reflect.TypeFor[secrets.Config]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[sandboxer.Profile](), reflect.TypeFor[compose.HostConfig](), reflect.TypeFor[statehub.Config](), reflect.TypeFor[secrets.Config](), reflect.TypeFor[doctor.Diagnosis]()} {
 		s, err := readSource(filepath.Join(dir, strings.TrimPrefix(t.PkgPath(), modulePath)))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", t.PkgPath(), err)

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
+
+	"github.com/sand-boxer/sandboxer/internal/repotest"
+)
+
+// TestOutput: the formats tell the same.
+func TestOutput(t *testing.T) {
+	c := newCLI(t, `address: "local:"`)
+	args := []string{"plan", "--input", "repo=" + repotest.Demo(t)}
+	var fromJSON, fromYAML any
+	if err := json.Unmarshal([]byte(c.must(append(args, "-o", "json")...)), &fromJSON); err != nil {
+		t.Fatal(err)
+	}
+	text := c.must(append(args, "-o", "yaml")...)
+	if err := yaml.Unmarshal([]byte(text), &fromYAML); err != nil {
+		t.Fatal(err)
+	}
+	again, err := json.Marshal(fromYAML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(again, &fromYAML); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(fromJSON, fromYAML); diff != "" {
+		t.Errorf("JSON (-), YAML (+):\n%s", diff)
+	}
+	if strings.HasPrefix(text, "{") || c.must(append(args, "--json")...) != c.must(append(args, "-o", "json")...) {
+		t.Errorf("YAML that is JSON, or another --json:\n%s", text)
+	}
+	if got, want := c.must("profiles", "-o", "name"), c.must("profiles", "-q"); got != want {
+		t.Errorf("-o name gives %q, -q %q", got, want)
+	}
+	for _, args := range [][]string{{"-o", "xml"}, {"-o", "yaml", "--json"}, {"-o", "wide", "-q"}} {
+		if code, out, errOut := c.run(append([]string{"list"}, args...)...); code != exitUsage || out != "" || !strings.Contains(errOut, "--output") {
+			t.Errorf("%v: exit code %d, %q, %q", args, code, out, errOut)
+		}
+	}
+}
+
+// TestYAMLKeepsText: what reads like something else than text stays text.
+func TestYAMLKeepsText(t *testing.T) {
+	want := map[string]any{"a": "true", "b": "12", "c": "1.5e3", "d": "~", "e": "x: y", "f": "# no", "g": "line\nline\n", "h": "", "i": "- a", "j": " a", "k": "a ", "l": "0x1f", "m": "2026-01-01", "n": "ü"}
+	document, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := writeYAML(&out, document); err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := yaml.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s\n%s", diff, out.String())
+	}
+}
+
+func TestColour(t *testing.T) {
+	got := colour("ID  STATE  PROFILE\na   ready  failed.x\nb   lost   y\nfailure  host a\nplain\n")
+	want := "ID  STATE  PROFILE\na   \x1b[32mready\x1b[0m  failed.x\nb   \x1b[31mlost\x1b[0m   y\n\x1b[31mfailure\x1b[0m  host a\nplain\n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	var out bytes.Buffer
+	a := &app{streams: streams{out: &out}}
+	if err := a.table("STATE", func(w io.Writer) { w.Write([]byte("ready\n")) }); err != nil || strings.Contains(out.String(), "\x1b") {
+		t.Errorf("colour where there is no terminal: %q, %v", out.String(), err)
+	}
+}
+
+// TestWatch: off a terminal only changes are shown, and an interrupt is no error.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 4500*time.Millisecond)
+		defer cancel()
+		var out bytes.Buffer
+		a := &app{streams: streams{out: &out}}
+		states := []string{"requested", "requested", "ready", "ready", "ready"}
+		shown := 0
+		err := a.watch(ctx, time.Second, func() (string, error) {
+			s := states[shown]
+			shown++
+			_, err := a.out.Write([]byte(s + "\n"))
+			return s, err
+		})
+		if err != nil || shown != len(states) || out.String() != "requested\nready\n" {
+			t.Errorf("%d times, %v: %q", shown, err, out.String())
+		}
+	})
+}
+
+// TestCompletion offers what can be typed.
+func TestCompletion(t *testing.T) {
+	c := newCLI(t, "address: \"local:\"\nname: workshop")
+	for typed, want := range map[string]string{
+		"create --profile ": "profile.compose-e2e\t", "create --host ": "workshop\tlocal:", "create --actor-type ": "agt", "list --state ": "destroyed", "list -o ": "wide", "schema ": "diagnosis",
+	} {
+		args := strings.Split("__complete "+typed, " ")
+		if _, out, _ := c.run(args...); !strings.Contains("\n"+out, "\n"+want) {
+			t.Errorf("%q offers\n%s", typed, out)
+		}
+	}
+}
+
+func TestReferenceIsGenerated(t *testing.T) {
+	var out bytes.Buffer
+	a := new(app)
+	if err := writeReference(&out, a.command()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(out.String(), string(page)); diff != "" {
+		t.Errorf("go generate ./... was not run (-want +got):\n%s", diff)
+	}
+}

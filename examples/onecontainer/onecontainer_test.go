@@ -1,0 +1,108 @@
+package onecontainer
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/extensiontest"
+	"github.com/sand-boxer/sandboxer/internal/repotest"
+)
+
+// TestConformance runs the kit that every extension must pass, on the real engine.
+func TestConformance(t *testing.T) {
+	image := imported(t)
+	link := filepath.Join(t.TempDir(), "engine.sock")
+	connect := func() error { return os.Symlink("/var/run/docker.sock", link) }
+	if err := connect(); err != nil {
+		t.Fatal(err)
+	}
+	profile := sandboxer.Profile{ID: "profile.one", Extension: ID, Isolation: sandboxer.IsolationContainer, Network: sandboxer.Network{Egress: sandboxer.EgressDeny}}
+	request := sandboxer.ProvisionRequest{
+		Host: "engine", Profile: profile, Inputs: map[string]string{inputImage: image, sandboxer.WorkspaceInput: t.TempDir()},
+		Consumer: sandboxer.Consumer{Project: "kit", ActorType: sandboxer.ActorAutomation, Actor: "go-test"},
+	}
+	vm, open, none, treeless, unknown := request, request, request, request, request
+	vm.Profile.Isolation = sandboxer.IsolationVM
+	open.Profile.Network.Egress = sandboxer.EgressAllow
+	none.Inputs = map[string]string{sandboxer.WorkspaceInput: "."}
+	treeless.Inputs = map[string]string{inputImage: image}
+	extensiontest.Run(t, extensiontest.Harness{
+		New:       func() (sandboxer.Extension, error) { return &Extension{Engine: "unix://" + link}, nil },
+		Request:   request,
+		Leftovers: leftovers,
+		Invalid:   []sandboxer.ProvisionRequest{vm, open, none, treeless},
+		Disconnect: func(context.Context) (func() error, error) {
+			return connect, os.Remove(link)
+		},
+		Timeout: time.Minute,
+	})
+	unknown.Inputs = map[string]string{inputImage: "no-such-image:never", sandboxer.WorkspaceInput: "."}
+	unknown.SandboxID, unknown.Generation = "a123456789012345678z", 1
+	x := new(Extension)
+	h, err := x.Provision(t.Context(), unknown)
+	if err == nil || !strings.Contains(err.Error(), "no-such-image") {
+		t.Errorf("an image that the engine lacks: %v", err)
+	}
+	if _, err := x.Teardown(t.Context(), h); err != nil {
+		t.Error(err)
+	}
+}
+
+// leftovers asks the engine, past the extension.
+func leftovers(ctx context.Context, id string) ([]string, error) {
+	var found []string
+	for kind, args := range map[string][]string{"container": {"ps", "-aq", "--filter", "name=" + id}, "volume": {"volume", "ls", "-q", "--filter", "name=" + id}} {
+		out, err := exec.CommandContext(ctx, "docker", args...).Output()
+		if err != nil {
+			return nil, err
+		}
+		for range strings.Fields(string(out)) {
+			found = append(found, kind)
+		}
+	}
+	return found, nil
+}
+
+// imported is an image of the test's own.
+func imported(t *testing.T) string {
+	t.Helper()
+	if out, err := exec.Command("docker", "info").CombinedOutput(); err != nil {
+		if os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
+			t.Fatalf("the Docker Engine is required: %v: %s", err, out)
+		}
+		t.Skip("needs a Docker Engine")
+	}
+	program := repotest.App(t)
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	if err := w.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: int64(len(program))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(program); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	load := exec.Command("docker", "import", "--change", `CMD ["/app","serve","8080","one"]`, "-")
+	load.Stdin = &archive
+	out, err := load.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		if out, err := exec.Command("docker", "rmi", "--force", image).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	return image
+}

@@ -73,7 +73,7 @@ func (x *Extension) Provision(ctx context.Context, req sandboxer.ProvisionReques
 		return h, err
 	}
 	if err := x.start(ctx, req); err != nil {
-		return h, err
+		return h, x.explain(ctx, h, err)
 	}
 	// A teardown that came between has removed the record, and the engine has
 	// made another volume, without labels, for the container.
@@ -133,6 +133,22 @@ func (x *Extension) start(ctx context.Context, req sandboxer.ProvisionRequest) e
 	}
 	_, err = x.docker(ctx, "start", name(req.SandboxID))
 	return err
+}
+
+// explain tells a start that failed because somebody tears the sandbox down
+// from one that failed by itself.
+func (x *Extension) explain(ctx context.Context, h sandboxer.Handle, cause error) error {
+	if ctx.Err() != nil || errors.Is(cause, sandboxer.ErrInvalid) || errors.Is(cause, sandboxer.ErrUnavailable) {
+		return cause
+	}
+	there, err := x.objects(ctx, h.SandboxID)
+	if err == nil && (there.container == "" || there.state == "removing") {
+		err = fmt.Errorf("sandbox %s was torn down meanwhile: %w", h.SandboxID, sandboxer.ErrConflict)
+	}
+	if err == nil {
+		err = x.mine(ctx, h)
+	}
+	return errors.Join(err, cause)
 }
 
 // arguments are those of docker create.

@@ -8,11 +8,15 @@
 //	write PATH TEXT     write a file, then exit
 //	show PATH CODE      print a file as text and in quotes, and exit with CODE
 //	probe TARGET…       try "tcp:host:port", "dns:name" and "get:URL", print "TARGET open|closed" each
+//	link TARGET PATH    put a symbolic link in the place of PATH
+//	mount               mount a file system
+//	engine SOCKET       ask the engine behind a socket
 //	hog                 allocate memory until something stops it
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -53,6 +57,17 @@ func main() {
 		fmt.Printf("%s\n%q\n", text, text)
 		code, _ := strconv.Atoi(args[1])
 		os.Exit(code)
+	case "link":
+		if err := errors.Join(os.RemoveAll(args[1]), os.Symlink(args[0], args[1])); err != nil {
+			fail(err.Error())
+		}
+	case "mount":
+		if err := errors.Join(os.MkdirAll("/mounted", 0o755), syscall.Mount("none", "/mounted", "tmpfs", 0, "")); err != nil {
+			fail(err.Error())
+		}
+		fmt.Println("mounted a file system")
+	case "engine":
+		askEngine(args[0])
 	case "probe":
 		for _, target := range os.Args[2:] {
 			fmt.Println(probe(target))
@@ -136,6 +151,19 @@ func probe(target string) string {
 		return target + " closed: " + err.Error()
 	}
 	return target + " open"
+}
+
+// askEngine lists containers, which only the engine can.
+func askEngine(socket string) {
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	resp, err := client.Get("http://engine/containers/json")
+	if err != nil {
+		fail(err.Error())
+	}
+	defer resp.Body.Close()
+	fmt.Println("the engine answers", resp.Status)
 }
 
 // fetch gets a page, through the proxy of the environment where there is one.

@@ -1,0 +1,443 @@
+//go:build linux
+
+package compose_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/compose"
+	"github.com/sand-boxer/sandboxer/compose/internal/engine/enginetest"
+	"github.com/sand-boxer/sandboxer/internal/repotest"
+)
+
+// A danger is a compose file that harms the host, a neighbour or the caller
+// when plain compose runs it.
+type danger struct {
+	// files are the repository. In their text IMAGE is an image of the test's
+	// program, and CANARY a directory of the host that holds the file secret.
+	files map[string]string
+	// prepare makes what files cannot express. Optional.
+	prepare func(t *testing.T, x *exposed)
+	// harm says what plain compose let happen; empty is nothing.
+	harm func(t *testing.T, x *exposed) string
+	// rule refuses the file. Empty: it runs, and nothing happens; prove looks. Optional.
+	rule  string
+	prove func(t *testing.T, x *exposed, box *sandboxer.Sandbox)
+}
+
+// An exposed host has an engine of its own, and something to lose.
+type exposed struct {
+	*rig
+	engine  *enginetest.Daemon
+	canary  string // directory of the host
+	repo    string
+	image   string
+	scratch string // what prepare and harm tell each other
+}
+
+const canarySecret = "canary-of-the-host"
+
+// dangers are those of the corpus that name what they do, adapted to an image
+// of ours and a canary.
+var dangers = map[string]danger{
+	"bind of the root": {
+		files: oneService(`volumes: ["/:/host:ro"], command: [show, "/hostCANARY/secret", "0"]`), harm: reads, rule: "BIND-OUTSIDE",
+	},
+	"bind of the engine's socket": {
+		files: oneService(`volumes: ["SOCKET:/s/docker.sock"], command: [engine, /s/docker.sock]`), harm: says("the engine answers 200"), rule: "BIND-OUTSIDE",
+	},
+	"bind by a variable": {
+		files: oneService(`volumes: ["${DATA:-CANARY}:/d"], command: [write, /d/planted, x]`), harm: plants, rule: "BIND-OUTSIDE",
+	},
+	"privileged": {
+		// A machine that lacks capabilities itself cannot hand them on; the engine tries.
+		files: oneService(`privileged: true, command: [mount]`), harm: says("mounted a file system", "unable to apply caps"), rule: "PRIVILEGED",
+	},
+	"cap SYS_ADMIN": {files: oneService(`cap_add: [SYS_ADMIN], security_opt: ["apparmor:unconfined"], command: [mount]`), harm: says("mounted a file system"), rule: "CAP-ADD"},
+	"pid host": {
+		prepare: func(t *testing.T, x *exposed) {
+			victim := exec.Command("sleep", "60", "0", "0.0", "0.00")
+			if err := victim.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = victim.Process.Kill(); _ = victim.Wait() })
+			x.scratch = fmt.Sprint(victim.Process.Pid)
+		},
+		files: oneService(`pid: host, command: [show, "/proc/SCRATCH/cmdline", "0"]`), harm: says("sleep"), rule: "PID-MODE",
+	},
+	"network host": {
+		prepare: func(t *testing.T, x *exposed) {
+			program := filepath.Join(t.TempDir(), "app")
+			if err := os.WriteFile(program, repotest.App(t), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			enter := x.engine.Enter(false)
+			service := exec.Command(enter[0], append(enter[1:], program, "serve", "7777", "host")...)
+			out, err := service.StdoutPipe()
+			if err == nil {
+				err = service.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = service.Process.Kill(); _ = service.Wait() })
+			_, _ = out.Read(make([]byte, 1)) // it listens once it says so
+		},
+		files: oneService(`network_mode: host, command: [probe, "tcp:127.0.0.1:7777"]`), harm: says("7777 open"), rule: "NETWORK-MODE",
+	},
+	"volume that is an overlay": {
+		prepare: emptyDirectory,
+		files:   oneServiceWith(`volumes: ["disk:/x"], command: [show, /x/secret, "0"]`, `volumes: {disk: {driver_opts: {type: overlay, device: overlay, o: "lowerdir=CANARY:SCRATCH"}}}`), harm: reads, rule: "VOL-DRIVER-OPTS",
+	},
+	"volume that is a bind": {
+		files: oneServiceWith(`volumes: ["disk:/x"], command: [show, /x/secret, "0"]`, `volumes: {disk: {driver_opts: {type: none, device: CANARY, o: bind}}}`), harm: reads, rule: "VOL-DRIVER-OPTS",
+	},
+	"volume that is a disk": {
+		prepare: blockDevice,
+		files:   oneServiceWith(`volumes: ["disk:/x"], command: [show, /x/secret, "0"]`, `volumes: {disk: {driver_opts: {type: ext4, device: SCRATCH}}}`), harm: reads, rule: "VOL-DRIVER-OPTS",
+	},
+	"provider": {
+		files: map[string]string{"compose.yaml": "services: {p: {provider: {type: ./evil.sh}}, a: {image: IMAGE, command: [exit, \"0\", 0s], depends_on: [p]}}", "evil.sh": "#!/bin/sh\ntouch CANARY/planted\n"},
+		prepare: func(t *testing.T, x *exposed) {
+			if err := os.Chmod(filepath.Join(x.repo, "evil.sh"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		},
+		harm: plants, rule: "PROVIDER",
+	},
+	"privileged hook": {
+		files: oneService(`command: [exit, "0", 5s], post_start: [{command: [/app, mount], privileged: true}]`),
+		harm: func(t *testing.T, x *exposed) string {
+			// A hook that may not mount fails, and compose with it; see above.
+			if out, code := x.compose(t, "up"); code == 0 || strings.Contains(out, "unable to apply caps") {
+				return "a hook was given every capability"
+			}
+			return ""
+		},
+		rule: "HOOK-PRIVILEGED",
+	},
+	"subnet of the host": {
+		prepare: func(t *testing.T, x *exposed) {
+			x.inside(t, "ip", "link", "add", "office", "type", "veth", "peer", "name", "office-far")
+			x.inside(t, "ip", "link", "set", "office", "up")
+			x.inside(t, "ip", "route", "add", "172.30.0.0/16", "dev", "office")
+		},
+		files: oneServiceWith(`command: [serve, "80", x], networks: [n]`, `networks: {n: {ipam: {config: [{subnet: 172.30.5.0/24}]}}}`),
+		harm: func(t *testing.T, x *exposed) string {
+			x.compose(t, "up", "--detach")
+			return x.rerouted(t)
+		},
+		prove: func(t *testing.T, x *exposed, _ *sandboxer.Sandbox) {
+			if harm := x.rerouted(t); harm != "" {
+				t.Error(harm)
+			}
+		},
+	},
+	"FIFO as env file": {
+		prepare: func(t *testing.T, x *exposed) {
+			if err := syscall.Mkfifo(filepath.Join(x.repo, "f.env"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		},
+		files: oneService(`env_file: f.env`), harm: hangs, rule: "ENVFILE",
+	},
+	"bomb in .env": {
+		files: map[string]string{"compose.yaml": "services: {a: {image: IMAGE}}", ".env": doubling(40)}, harm: hangs, rule: "ENVFILE-BOMB",
+	},
+	"directory swapped for a link": {
+		files: map[string]string{"compose.yaml": `
+services:
+  a: {image: IMAGE, volumes: ["./:/ws"], command: [link, CANARY, /ws/conf]}
+  b: {image: IMAGE, volumes: ["./conf:/conf"], command: [show, /conf/secret, "0"], depends_on: {a: {condition: service_completed_successfully}}}
+`, "conf/secret": "of the repository"},
+		harm: reads, prove: logLacks("b", canarySecret),
+	},
+	".env that steers compose": {
+		files: map[string]string{
+			"compose.yaml": `services: {a: {image: IMAGE, command: [exit, "0", 0s]}}`, "evil.yaml": `services: {a: {image: IMAGE, volumes: ["CANARY:/d"], command: [write, /d/planted, x]}}`,
+			".env": "COMPOSE_FILE=evil.yaml\n",
+		},
+		harm: plants, prove: func(*testing.T, *exposed, *sandboxer.Sandbox) {},
+	},
+	"image name of a neighbour": {
+		prepare: func(t *testing.T, x *exposed) {
+			x.docker(t, "tag", x.image, "neighbour/app:1")
+			x.scratch = x.docker(t, "image", "inspect", "--format", "{{.Id}}", "neighbour/app:1")
+		},
+		files: map[string]string{"compose.yaml": `services: {a: {image: "neighbour/app:1", build: ., command: [serve, "80", x]}}`, "Dockerfile": "FROM scratch\nCOPY app /app\nENTRYPOINT [\"/app\"]\n"},
+		harm: func(t *testing.T, x *exposed) string {
+			x.compose(t, "build")
+			return x.retagged(t)
+		},
+		prove: func(t *testing.T, x *exposed, _ *sandboxer.Sandbox) {
+			if harm := x.retagged(t); harm != "" {
+				t.Error(harm)
+			}
+		},
+	},
+	".git in a build context": {
+		prepare: maliciousGit,
+		files:   map[string]string{"compose.yaml": `services: {a: {build: ., command: [exit, "0", 0s]}}`, "Dockerfile": "FROM scratch\nCOPY app /app\nENTRYPOINT [\"/app\"]\n"},
+		harm: func(t *testing.T, x *exposed) string {
+			// What buildx runs in a context, on hosts that have it, to say where an image is from.
+			_ = exec.Command("git", "-C", x.repo, "show", "--format=%H", "HEAD", "--quiet", "--").Run()
+			return x.planted()
+		},
+		prove: func(t *testing.T, _ *exposed, box *sandboxer.Sandbox) {
+			src := box.Reachability.Workdir
+			if _, err := os.Stat(filepath.Join(src, "Dockerfile")); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Lstat(filepath.Join(src, ".git")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf(".git was copied to the host: %v", err)
+			}
+		},
+	},
+}
+
+// TestDangerIsRealAndGone runs each file twice on an engine of the test's own:
+// as plain compose does, to see the harm, and through the library, to see none.
+func TestDangerIsRealAndGone(t *testing.T) {
+	requireEngine(t)
+	if os.Geteuid() != 0 && os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
+		t.Fatal("an engine of its own needs root")
+	}
+	daemon := enginetest.StartDaemon(t, "")
+	t.Setenv("DOCKER_HOST", "unix://"+daemon.Socket) // for plain compose, and for what the test asks itself
+	image := importedImage(t)
+	for name, d := range dangers {
+		t.Run(name, func(t *testing.T) {
+			x := &exposed{engine: daemon, image: image, canary: t.TempDir()}
+			x.lay(t, d)
+			if d.harm(t, x) == "" {
+				t.Error("plain compose did no harm: the file is no test of the gate")
+			}
+			x.compose(t, "down", "--volumes", "--timeout", "0")
+			_ = os.Remove(filepath.Join(x.canary, "planted"))
+			x.lay(t, d) // what was swapped is as it was
+			x.rig = newRig(t, compose.HostConfig{Name: "here", Address: "local:", EngineSocket: daemon.Socket, Root: filepath.Join(t.TempDir(), "host")})
+			x.throughTheLibrary(t, d)
+			if harm := x.planted(); harm != "" {
+				t.Error(harm)
+			}
+		})
+	}
+}
+
+// throughTheLibrary expects a refusal in no time, or a sandbox that does no harm.
+func (x *exposed) throughTheLibrary(t *testing.T, d danger) {
+	t.Helper()
+	begin := time.Now()
+	box, err := x.Create(t.Context(), request(x.repo))
+	if d.rule != "" {
+		var refused *sandboxer.AdmissionError
+		if !errors.As(err, &refused) || !slices.ContainsFunc(refused.Admission.Violations, func(v sandboxer.Violation) bool { return v.Rule == d.rule }) {
+			t.Errorf("not refused by %s: %v", d.rule, err)
+		}
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("refused after %v", took)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatalf("create: %v\n%s", err, logOf(err))
+	}
+	d.prove(t, x, box)
+	x.destroy(t, box.ID)
+}
+
+// lay writes the repository anew, with a canary beside it.
+func (x *exposed) lay(t *testing.T, d danger) {
+	t.Helper()
+	x.repo, x.scratch = t.TempDir(), ""
+	repotest.Write(t, filepath.Join(x.repo, "app"), string(repotest.App(t)), 0o755)
+	repotest.Write(t, filepath.Join(x.canary, "secret"), canarySecret, 0o600)
+	for name := range d.files {
+		repotest.Write(t, filepath.Join(x.repo, name), "", 0o644)
+	}
+	if d.prepare != nil {
+		d.prepare(t, x)
+	}
+	names := strings.NewReplacer("IMAGE", x.image, "CANARY", x.canary, "SOCKET", x.engine.Socket, "SCRATCH", x.scratch)
+	for name, text := range d.files {
+		if err := os.WriteFile(filepath.Join(x.repo, name), []byte(names.Replace(text)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// compose runs plain compose in the repository, as somebody would who has
+// cloned it. -1 is the code of what did not end.
+func (x *exposed) compose(t *testing.T, args ...string) (out string, code int) {
+	t.Helper()
+	return x.composeFor(t, time.Minute, args...)
+}
+
+func (x *exposed) composeFor(t *testing.T, patience time.Duration, args ...string) (out string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", `ulimit -v 4000000; exec docker compose --project-name danger "$@"`, "sh"}, args...)...)
+	cmd.Dir = x.repo
+	cmd.WaitDelay = time.Second
+	var text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &text
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return text.String(), -1
+	}
+	if err != nil {
+		t.Logf("compose %s: %v: %.600s", args, err, text.String())
+	}
+	return text.String(), cmd.ProcessState.ExitCode()
+}
+
+func (x *exposed) docker(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("docker", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("docker %s: %v: %s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// inside runs a command in the network of the engine.
+func (x *exposed) inside(t *testing.T, command ...string) string {
+	t.Helper()
+	enter := append(x.engine.Enter(false), command...)
+	out, err := exec.Command(enter[0], enter[1:]...).CombinedOutput()
+	if err != nil && !strings.Contains(string(out), "File exists") { // it is laid twice
+		t.Fatalf("%s: %v: %s", command, err, out)
+	}
+	return string(out)
+}
+
+func (x *exposed) planted() string {
+	if _, err := os.Stat(filepath.Join(x.canary, "planted")); err == nil {
+		return "a file was planted on the host"
+	}
+	return ""
+}
+
+func (x *exposed) rerouted(t *testing.T) string {
+	if route := x.inside(t, "ip", "route", "get", "172.30.5.9"); !strings.Contains(route, "office") {
+		return "the host's way to 172.30.5.9 leads elsewhere: " + route
+	}
+	return ""
+}
+
+func (x *exposed) retagged(t *testing.T) string {
+	if now := x.docker(t, "image", "inspect", "--format", "{{.Id}}", "neighbour/app:1"); now != x.scratch {
+		return "the neighbour's image is another one now"
+	}
+	return ""
+}
+
+// says runs the file and looks for one of the texts in what the services and the engine write.
+func says(texts ...string) func(*testing.T, *exposed) string {
+	return func(t *testing.T, x *exposed) string {
+		out, _ := x.compose(t, "up")
+		for _, text := range texts {
+			if strings.Contains(out, text) {
+				return "it says " + text
+			}
+		}
+		t.Logf("it says: %s", out)
+		return ""
+	}
+}
+
+func reads(t *testing.T, x *exposed) string { return says(canarySecret)(t, x) }
+
+func plants(t *testing.T, x *exposed) string {
+	x.compose(t, "up")
+	return x.planted()
+}
+
+// hangs expects compose to be at it for four seconds, or to have used up 4 GB.
+func hangs(t *testing.T, x *exposed) string {
+	if out, code := x.composeFor(t, 4*time.Second, "config", "--quiet"); code == -1 || strings.Contains(out, "out of memory") || strings.Contains(out, "cannot allocate") {
+		return "compose hangs or eats the memory"
+	}
+	return ""
+}
+
+func logLacks(service, text string) func(*testing.T, *exposed, *sandboxer.Sandbox) {
+	return func(t *testing.T, x *exposed, box *sandboxer.Sandbox) {
+		log, err := x.Logs(t.Context(), box.ID, sandboxer.LogOptions{Service: service})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close()
+		var out bytes.Buffer
+		if _, err := out.ReadFrom(log); err != nil || strings.Contains(out.String(), text) || !strings.Contains(out.String(), "of the repository") {
+			t.Errorf("service %s says, %v:\n%s", service, err, out.String())
+		}
+	}
+}
+
+func oneService(attributes string) map[string]string { return oneServiceWith(attributes, "") }
+
+func oneServiceWith(attributes, more string) map[string]string {
+	return map[string]string{"compose.yaml": "services: {a: {image: IMAGE, " + attributes + "}}\n" + more + "\n"}
+}
+
+func emptyDirectory(t *testing.T, x *exposed) { x.scratch = t.TempDir() }
+
+// blockDevice is a disk of the host with the canary on it.
+func blockDevice(t *testing.T, x *exposed) {
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(disk, make([]byte, 8<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mkfs.ext4", "-q", "-d", x.canary, disk).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	out, err := exec.Command("losetup", "--find", "--show", disk).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	device := strings.TrimSpace(string(out))
+	x.scratch = device
+	t.Cleanup(func() {
+		if out, err := exec.Command("losetup", "--detach", device).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+}
+
+// maliciousGit makes the tree a repository that lacks its only commit, and
+// says how to fetch it.
+func maliciousGit(t *testing.T, x *exposed) {
+	dir := filepath.Join(x.repo, ".git")
+	const commit = "0123456789012345678901234567890123456789"
+	for name, text := range map[string]string{
+		"HEAD": "ref: refs/heads/main\n", "refs/heads/main": commit + "\n", "objects/info/packs": "\n",
+		"config": "[core]\n\trepositoryformatversion = 1\n\tbare = false\n\tsshCommand = touch " + x.canary + "/planted #\n[extensions]\n\tpartialClone = origin\n" +
+			"[remote \"origin\"]\n\turl = ssh://nowhere/x\n\tpromisor = true\n\tpartialclonefilter = blob:none\n",
+	} {
+		repotest.Write(t, filepath.Join(dir, name), text, 0o644)
+	}
+}
+
+// doubling is a variable that doubles with every line.
+func doubling(lines int) string {
+	var b strings.Builder
+	b.WriteString("A0=" + strings.Repeat("x", 64) + "\n")
+	for i := range lines {
+		fmt.Fprintf(&b, "A%d=$A%d$A%d\n", i+1, i, i)
+	}
+	return b.String()
+}

@@ -224,7 +224,7 @@ func TestDangerIsRealAndGone(t *testing.T) {
 			if d.harm(t, x) == "" {
 				t.Error("plain compose did no harm: the file is no test of the gate")
 			}
-			x.compose(t, "down", "--volumes", "--timeout", "0")
+			x.docker(t, "compose", "--project-name", "danger", "down", "--volumes", "--timeout", "0", "--remove-orphans")
 			_ = os.Remove(filepath.Join(x.canary, "planted"))
 			x.lay(t, d) // what was swapped is as it was
 			x.rig = newRig(t, compose.HostConfig{Name: "here", Address: "local:", EngineSocket: daemon.Socket, Root: filepath.Join(t.TempDir(), "host")})

@@ -94,16 +94,25 @@ func (i identity) workspace(given string) (string, error) {
 	if !within(i.workspaces, path) {
 		return "", outside
 	}
-	real, err := filepath.EvalSymlinks(path)
+	real, err := resolved(path)
 	switch {
-	case os.IsNotExist(err):
-		return path, nil // what reads the tree says so
 	case err != nil:
 		return "", &sandboxer.FieldError{Field: "inputs.repo", Reason: "cannot be followed on the server"}
 	case !within(i.workspaces, real):
 		return "", outside
 	}
 	return real, nil
+}
+
+// resolved follows the links of as much of a path as there is; what reads the
+// tree says that the rest is missing.
+func resolved(path string) (string, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if !os.IsNotExist(err) || path == filepath.Dir(path) {
+		return real, err
+	}
+	parent, err := resolved(filepath.Dir(path))
+	return filepath.Join(parent, filepath.Base(path)), err
 }
 
 func within(dir, path string) bool {

@@ -197,6 +197,9 @@ type call struct {
 	params    params
 }
 
+// Unwrap lets [http.ResponseController] through.
+func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
 func (s *Server) serve(o api.Operation, handle handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()

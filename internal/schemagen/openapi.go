@@ -74,7 +74,8 @@ func (g *generator) openAPI() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	consumer := rules["Consumer.Project"]
+	// what a client leaves out or empty is its token's
+	consumer := pattern("^$|" + g.sources[modulePath].patterns["consumerText"])
 	g.ruled = map[string]rule{
 		"CreateRequest.Labels": rules["CreateRequest.Labels"],
 		"Claim.Project":        consumer, "Claim.Actor": consumer, "Claim.Run": consumer,

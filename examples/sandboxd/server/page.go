@@ -25,7 +25,7 @@ func loadPage() (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	policy := "default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	policy := "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	for _, part := range []struct{ name, mark, directive string }{{"page.css", "/* style */", "style-src"}, {"page.js", "/* script */", "script-src"}} {
 		content, err := read(part.name)
 		if err != nil {

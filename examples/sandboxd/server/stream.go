@@ -105,13 +105,19 @@ func (s *Server) run(st *stream, backlog []sandboxer.Event, last func(sandboxer.
 	}
 	pulse := time.NewTicker(streamPulse)
 	defer pulse.Stop()
+	var reports []report // after the events that they belong to
 	for {
 		for _, e := range backlog {
 			if !st.event(e) || last(e) {
 				return
 			}
 		}
-		backlog = backlog[:0]
+		for _, r := range reports {
+			if !st.report(r) {
+				return
+			}
+		}
+		backlog, reports = backlog[:0], nil
 		select {
 		case <-st.Request.Context().Done():
 			return
@@ -122,18 +128,14 @@ func (s *Server) run(st *stream, backlog []sandboxer.Event, last func(sandboxer.
 				return
 			}
 		case <-st.sub.wake:
-			ids, reports := st.sub.take()
+			var ids []string
+			ids, reports = st.sub.take()
 			for _, id := range ids {
 				events, err := s.client.Events(st.Request.Context(), id, st.sent[id])
 				if err != nil {
 					return
 				}
 				backlog = append(backlog, events...)
-			}
-			for _, r := range reports {
-				if !st.report(r) {
-					return
-				}
 			}
 		}
 	}

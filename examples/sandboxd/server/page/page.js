@@ -139,6 +139,7 @@ async function hosts() {
 const clock = t => new Date(t).toLocaleTimeString();
 
 function bar(x, from, now) {
+	const scale = 1000 / (now - from);
 	const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
 	svg.setAttribute("viewBox", "0 0 1000 10");
 	svg.setAttribute("preserveAspectRatio", "none");
@@ -148,8 +149,8 @@ function bar(x, from, now) {
 		const start = Math.max(c.at, from), end = i + 1 < x.changes.length ? x.changes[i + 1].at : now;
 		if (c.state === "destroyed" || end < start) return;
 		const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-		const at = (start - from) / hour * 1000;
-		for (const [key, value] of Object.entries({x: at, y: 0, width: Math.max((end - start) / hour * 1000, 2), height: 10, "data-state": c.state})) rect.setAttribute(key, value);
+		const at = Math.min((start - from) * scale, 998);
+		for (const [key, value] of Object.entries({x: at, y: 0, width: Math.max((end - start) * scale, 2), height: 10, "data-state": c.state})) rect.setAttribute(key, value);
 		svg.append(rect);
 	});
 	return svg;
@@ -157,6 +158,10 @@ function bar(x, from, now) {
 
 function draw() {
 	const now = Date.now(), from = now - hour;
+	// the bars begin with the oldest sandbox, a minute to an hour ago
+	const oldest = Math.min(...[...sandboxes.values()].map(x => x.changes[0]?.at ?? now));
+	const start = Math.max(from, Math.min(oldest, now - 60e3));
+	$("span").textContent = "States in the last " + Math.round((now - start) / 60e3) + " min";
 	const rows = [];
 	for (const x of [...sandboxes.values()].sort((a, b) => b.changes[0]?.at - a.changes[0]?.at)) {
 		const last = x.changes.at(-1);
@@ -168,7 +173,7 @@ function draw() {
 		const state = el("td"), what = el("td", undefined, {class: "bar"});
 		state.append(el("span", x.state, {class: "state", "data-state": x.state}));
 		if (x.progress && x.state !== "destroyed") state.append(el("span", x.progress, {class: "progress"}));
-		what.append(bar(x, from, now));
+		what.append(bar(x, start, now));
 		const c = x.consumer, tr = row(el("th", x.id, {scope: "row", class: "id"}), state, x.host || "", `${c.project}/${c.actor_type}:${c.actor}${c.run ? "#" + c.run : ""}`,
 			x.profile, x.state === "destroyed" ? "" : clock(x.expires), what);
 		tr.dataset.sandbox = x.id;

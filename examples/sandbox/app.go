@@ -36,6 +36,7 @@ type app struct {
 	json, quiet, verbose  bool
 	output                string
 	live                  bool // the output is a terminal, whatever stands before it
+	server, tokenFile     string
 	consumer              sandboxer.Consumer
 	actorType             string
 	hub                   string
@@ -55,6 +56,8 @@ func (a *app) globalFlags(cmd *cobra.Command) {
 	f.StringVar(&a.profileDir, "profiles", os.Getenv("SANDBOXER_PROFILES"), "directory of profiles; they replace embedded ones of the same id (env SANDBOXER_PROFILES)")
 	f.StringVar(&a.secretsFile, "secrets", os.Getenv("SANDBOXER_SECRETS"), "file that says where secrets come from (env SANDBOXER_SECRETS; default the file secrets.yaml in the configuration directory, else none)")
 	f.StringArrayVar(&a.secretFlags, "secret", nil, "where one secret comes from, as NAME=env:VARIABLE or NAME=file:/path, repeatable; it wins over the file, and values are never given here")
+	f.StringVar(&a.server, "server", os.Getenv("SANDBOXER_SERVER"), "work through the sandboxd at this address, which has hosts, records and profiles of its own (env SANDBOXER_SERVER)")
+	f.StringVar(&a.tokenFile, "token-file", os.Getenv("SANDBOXER_TOKEN_FILE"), "file that holds the token for --server (env SANDBOXER_TOKEN_FILE; or the token itself in env SANDBOXER_TOKEN)")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log every change to standard error")
 }
 
@@ -76,10 +79,10 @@ func userAtHost() string {
 	return name + "@" + cmp.Or(machine, "localhost")
 }
 
-// open makes the client, once.
+// open makes the client, once. With --server there is none.
 func (a *app) open(ctx context.Context) (*sandboxer.Client, error) {
-	if a.client != nil {
-		return a.client, nil
+	if err := a.noServer(); err != nil || a.client != nil {
+		return a.client, err
 	}
 	hosts, err := a.loadHosts()
 	if err != nil {
@@ -251,7 +254,7 @@ const minPrefix = 4
 
 // resolve turns a unique beginning of an id into the id.
 func (a *app) resolve(ctx context.Context, given string) (string, error) {
-	c, err := a.open(ctx)
+	c, err := a.operations(ctx)
 	if err != nil {
 		return "", err
 	}

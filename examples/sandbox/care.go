@@ -59,6 +59,9 @@ func (a *app) firewallCommand(use string, set func(*compose.Extension, context.C
 	return &cobra.Command{
 		Use: use + " [HOST...]", Short: short, Long: long, Example: "  sandbox hosts " + use + " --hosts ssh://root@sandboxer01",
 		RunE: func(cmd *cobra.Command, names []string) error {
+			if err := a.noServer(); err != nil {
+				return err
+			}
 			hosts, err := a.loadHosts()
 			if err != nil {
 				return err

@@ -68,7 +68,7 @@ func (a *app) completeIDs(cmd *cobra.Command, args []string, typed string) ([]st
 	if len(args) > 0 && cmd.Name() != "destroy" {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	c, err := a.open(cmd.Context())
+	c, err := a.operations(cmd.Context())
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}

@@ -28,16 +28,24 @@ func (a *app) eventsCommand() *cobra.Command {
 			"With --undelivered only what the State Hub has not taken, and why; dead letters are\nwhat was given up.",
 		Example: "  sandbox events k3jx\n  sandbox events --json | jq -c '[.time,.sandbox_id,.state,.reason]'\n  sandbox events --undelivered",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, id, err := a.oneOrAll(cmd.Context(), args)
+			id, err := a.oneOrAll(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
 			if undelivered {
+				c, err := a.open(cmd.Context())
+				if err != nil {
+					return err
+				}
 				list, err := c.Undelivered(cmd.Context(), id)
 				if err != nil {
 					return err
 				}
 				return a.printUndelivered(list)
+			}
+			c, err := a.operations(cmd.Context())
+			if err != nil {
+				return err
 			}
 			events, err := c.Events(cmd.Context(), id, after)
 			if err != nil {
@@ -51,14 +59,12 @@ func (a *app) eventsCommand() *cobra.Command {
 	return cmd
 }
 
-// oneOrAll is the client and the id that args hold, or none for all sandboxes.
-func (a *app) oneOrAll(ctx context.Context, args []string) (*sandboxer.Client, string, error) {
+// oneOrAll is the id that args hold, or none for all sandboxes.
+func (a *app) oneOrAll(ctx context.Context, args []string) (string, error) {
 	if len(args) == 0 {
-		c, err := a.open(ctx)
-		return c, "", err
+		return "", nil
 	}
-	id, err := a.resolve(ctx, args[0])
-	return a.client, id, err
+	return a.resolve(ctx, args[0])
 }
 
 func (a *app) deliverCommand() *cobra.Command {
@@ -110,7 +116,11 @@ func (a *app) redeliverCommand() *cobra.Command {
 		Example: "  sandbox redeliver\n  sandbox redeliver k3jx",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.noDelivery = true
-			c, id, err := a.oneOrAll(cmd.Context(), args)
+			c, err := a.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			id, err := a.oneOrAll(cmd.Context(), args)
 			if err != nil {
 				return err
 			}

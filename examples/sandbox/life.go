@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -66,9 +67,23 @@ func pairs(flag string, given []string) (map[string]string, error) {
 	return out, nil
 }
 
-func (a *app) who() sandboxer.Consumer {
+// who is the consumer of what is created. A server knows it by the token, and
+// is told only what was said.
+func (a *app) who(cmd *cobra.Command) sandboxer.Consumer {
 	c := a.consumer
 	c.ActorType = sandboxer.ActorType(a.actorType)
+	said := func(flag, variable string) bool {
+		return a.server == "" || cmd.Flags().Changed(flag) || os.Getenv(variable) != ""
+	}
+	if !said("project", "SANDBOXER_PROJECT") {
+		c.Project = ""
+	}
+	if !said("actor-type", "SANDBOXER_ACTOR_TYPE") {
+		c.ActorType = ""
+	}
+	if !said("actor", "SANDBOXER_ACTOR") {
+		c.Actor = ""
+	}
 	return c
 }
 
@@ -82,11 +97,11 @@ func (a *app) createCommand() *cobra.Command {
   sandbox create --input repo=. --host sandboxer01 --json
   id=$(sandbox create -q --input repo=. --key "$CI_JOB_ID")`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			req, err := flags.request(a.who())
+			req, err := flags.request(a.who(cmd))
 			if err != nil {
 				return err
 			}
-			c, err := a.open(cmd.Context())
+			c, err := a.operations(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -116,11 +131,11 @@ func (a *app) planCommand() *cobra.Command {
 		Long:    "Say where a sandbox would go, what admission allows, rewrites or refuses, and what\nit would cost. Nothing is created; without --probe no host is contacted.\nExits 0 if it would be admitted and 4 if not.",
 		Example: "  sandbox plan --input repo=.\n  sandbox plan --input repo=. --json | jq .admission.violations\n  sandbox plan --input repo=. --probe",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			req, err := flags.request(a.who())
+			req, err := flags.request(a.who(cmd))
 			if err != nil {
 				return err
 			}
-			c, err := a.open(cmd.Context())
+			c, err := a.operations(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -155,7 +170,7 @@ func (a *app) getCommand() *cobra.Command {
 		Use: "get ID", Short: "Show a sandbox, and what its host holds of it now", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeIDs,
 		Example: "  sandbox get k3jx\n  sandbox get ID --json | jq -r .reachability.services[].name\n  sandbox get ID --recorded",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c *sandboxer.Client, id string) (*sandboxer.Sandbox, error) {
+			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c operations, id string) (*sandboxer.Sandbox, error) {
 				s, err := c.Get(ctx, id)
 				if err != nil || recorded || s.State.Terminal() {
 					return s, err
@@ -169,13 +184,17 @@ func (a *app) getCommand() *cobra.Command {
 }
 
 // withSandbox runs an operation on one sandbox and prints what it returns.
-func (a *app) withSandbox(ctx context.Context, given string, f func(context.Context, *sandboxer.Client, string) (*sandboxer.Sandbox, error)) error {
+func (a *app) withSandbox(ctx context.Context, given string, f func(context.Context, operations, string) (*sandboxer.Sandbox, error)) error {
 	id, err := a.resolve(ctx, given)
 	if err != nil {
 		return err
 	}
+	c, err := a.operations(ctx)
+	if err != nil {
+		return err
+	}
 	progress := a.progress()
-	s, err := f(sandboxer.WithProgress(ctx, progress.report), a.client, id)
+	s, err := f(sandboxer.WithProgress(ctx, progress.report), c, id)
 	progress.done()
 	if s != nil && (err == nil || a.json) {
 		if printErr := a.printSandbox(s); printErr != nil {
@@ -194,7 +213,7 @@ func (a *app) listCommand() *cobra.Command {
 		Use: "list", Short: "List sandboxes", Aliases: []string{"ls"}, Args: cobra.NoArgs,
 		Example: "  sandbox list\n  sandbox list --all --project shop\n  sandbox list --state ready --state active -q\n  sandbox list --watch -o wide",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.open(cmd.Context())
+			c, err := a.operations(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -270,7 +289,7 @@ func (a *app) extendCommand() *cobra.Command {
 			if err != nil {
 				return usageError{fmt.Errorf("%q is not a duration: write 90s, 30m or 1h30m", args[1])}
 			}
-			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c *sandboxer.Client, id string) (*sandboxer.Sandbox, error) {
+			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c operations, id string) (*sandboxer.Sandbox, error) {
 				return c.ExtendTTL(ctx, id, d)
 			})
 		},
@@ -283,7 +302,7 @@ func (a *app) recreateCommand() *cobra.Command {
 		Long:    "Tear a sandbox down and establish it again from the working tree as it is now, on\nthe same host, with the same id and expiry and the next generation.",
 		Example: "  sandbox recreate k3jx",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c *sandboxer.Client, id string) (*sandboxer.Sandbox, error) {
+			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c operations, id string) (*sandboxer.Sandbox, error) {
 				return c.Recreate(ctx, id)
 			})
 		},
@@ -298,7 +317,7 @@ func (a *app) destroyCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var first error
 			for _, given := range args {
-				err := a.withSandbox(cmd.Context(), given, func(ctx context.Context, c *sandboxer.Client, id string) (*sandboxer.Sandbox, error) {
+				err := a.withSandbox(cmd.Context(), given, func(ctx context.Context, c operations, id string) (*sandboxer.Sandbox, error) {
 					return c.Destroy(ctx, id)
 				})
 				if err != nil && first != nil {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/examples/sandboxd/remote"
 	"github.com/spf13/cobra"
 )
 
@@ -57,10 +58,13 @@ func (e usageError) Unwrap() error { return e.error }
 
 func exitCode(err error) int {
 	var usage usageError
+	var served *remote.Error
 	var route *sandboxer.RouteError
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, &served):
+		return served.Class.Exit()
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &route):

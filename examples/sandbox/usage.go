@@ -38,7 +38,7 @@ prices, for the time held.`,
 			if asCSV && a.json {
 				return usageError{fmt.Errorf("--csv and --json exclude each other")}
 			}
-			c, err := a.open(cmd.Context())
+			c, err := a.operations(cmd.Context())
 			if err != nil {
 				return err
 			}

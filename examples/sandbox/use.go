@@ -24,7 +24,7 @@ func (a *app) activateCommand() *cobra.Command {
 		Use: "activate ID", Short: "Record that work in a sandbox has begun", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeIDs,
 		Example: "  sandbox activate k3jx",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c *sandboxer.Client, id string) (*sandboxer.Sandbox, error) {
+			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c operations, id string) (*sandboxer.Sandbox, error) {
 				return c.Activate(ctx, id)
 			})
 		},
@@ -36,7 +36,7 @@ func (a *app) deactivateCommand() *cobra.Command {
 		Use: "deactivate ID", Short: "Record that work in a sandbox has ended", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeIDs,
 		Example: "  sandbox deactivate k3jx",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c *sandboxer.Client, id string) (*sandboxer.Sandbox, error) {
+			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c operations, id string) (*sandboxer.Sandbox, error) {
 				return c.Deactivate(ctx, id)
 			})
 		},
@@ -54,6 +54,9 @@ func (a *app) forwardCommand() *cobra.Command {
 			port, err := strconv.Atoi(number)
 			if err != nil || service == "" {
 				return usageError{fmt.Errorf("%q is not of the form SERVICE:PORT", args[1])}
+			}
+			if _, err := a.open(cmd.Context()); err != nil {
+				return err
 			}
 			id, err := a.resolve(cmd.Context(), args[0])
 			if err != nil {
@@ -87,6 +90,9 @@ func (a *app) logsCommand() *cobra.Command {
 		Use: "logs ID [SERVICE]", Short: "Show what services wrote", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: a.completeIDs,
 		Example: "  sandbox logs k3jx\n  sandbox logs k3jx api --tail 20 --follow",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := a.open(cmd.Context()); err != nil {
+				return err
+			}
 			id, err := a.resolve(cmd.Context(), args[0])
 			if err != nil {
 				return err

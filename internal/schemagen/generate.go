@@ -15,6 +15,7 @@ import (
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
 	"github.com/sand-boxer/sandboxer/examples/sandbox/doctor"
+	"github.com/sand-boxer/sandboxer/examples/sandboxd/api"
 	"github.com/sand-boxer/sandboxer/secrets"
 	"github.com/sand-boxer/sandboxer/statehub"
 )
@@ -76,7 +77,7 @@ type generator struct {
 // newGenerator reads the sources of the module whose root is dir.
 func newGenerator(dir string) (*generator, error) {
 	g := &generator{sources: map[string]*source{}, used: map[string]bool{}}
-	for _, t := range []reflect.Type{reflect.TypeFor[sandboxer.Profile](), reflect.TypeFor[compose.HostConfig](), reflect.TypeFor[statehub.Config](), reflect.TypeFor[secrets.Config](), reflect.TypeFor[doctor.Diagnosis]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[sandboxer.Profile](), reflect.TypeFor[compose.HostConfig](), reflect.TypeFor[statehub.Config](), reflect.TypeFor[secrets.Config](), reflect.TypeFor[doctor.Diagnosis](), reflect.TypeFor[api.Problem]()} {
 		s, err := readSource(filepath.Join(dir, strings.TrimPrefix(t.PkgPath(), modulePath)))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", t.PkgPath(), err)
@@ -110,6 +111,16 @@ func (g *generator) generate() (map[string][]byte, error) {
 
 // schema makes one document.
 func (g *generator) schema(d document) ([]byte, error) {
+	root, definitions, err := g.reflect(d)
+	if err != nil {
+		return nil, err
+	}
+	root.Title, root.Description = d.title, g.describe(d)
+	return render(d.name, root, definitions)
+}
+
+// reflect makes the schema of a type and of those that it refers to, by name.
+func (g *generator) reflect(d document) (*jsonschema.Schema, jsonschema.Definitions, error) {
 	var problems []error
 	structs := map[string]reflect.Type{}
 	words := jsonschema.Definitions{}
@@ -143,9 +154,7 @@ func (g *generator) schema(d document) ([]byte, error) {
 	for name, s := range words {
 		definitions[name] = s
 	}
-	root.Title, root.Description = d.title, g.describe(d)
-	text, err := render(d.name, root, definitions)
-	return text, errors.Join(append(problems, err)...)
+	return root, definitions, errors.Join(problems...)
 }
 
 func (g *generator) describe(d document) string {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sand-boxer/sandboxer/examples/sandboxd/api"
 )
 
 const moduleRoot = "../.."
@@ -155,4 +157,18 @@ func packageOf(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+func TestPublishedOpenAPIIsCurrent(t *testing.T) {
+	g, err := newGenerator(moduleRoot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := g.openAPI()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(api.OpenAPI()), string(want)); diff != "" {
+		t.Errorf("the OpenAPI document is not what the table of operations says: run go generate ./examples/sandboxd/api\n%s", diff)
+	}
 }

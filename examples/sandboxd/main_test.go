@@ -1,0 +1,355 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/internal/repotest"
+)
+
+// asCommand makes the test binary be the command itself, so that a whole
+// process can be killed.
+const asCommand = "SANDBOXER_TEST_AS_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) == "1" {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// requireEngine skips a test where there is no engine with compose, and fails
+// it where one is required.
+func requireEngine(t *testing.T) {
+	t.Helper()
+	out, err := exec.Command("docker", "compose", "version").CombinedOutput()
+	if err == nil {
+		out, err = exec.Command("docker", "info").CombinedOutput()
+	}
+	switch {
+	case err == nil:
+	case os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1":
+		t.Fatalf("the Docker Engine with its compose plugin is required: %v: %s", err, out)
+	default:
+		t.Skipf("needs a Docker Engine with its compose plugin: %v", err)
+	}
+}
+
+// A daemon is sandboxd with records, host directory and workspaces of the test's own.
+type daemon struct {
+	t                      *testing.T
+	db, hosts, root, repos string
+	url                    string // of the running process
+	process                *exec.Cmd
+}
+
+func newDaemon(t *testing.T) *daemon {
+	t.Helper()
+	dir := t.TempDir()
+	d := &daemon{t: t, db: filepath.Join(dir, "records.db"), hosts: filepath.Join(dir, "hosts.yaml"), root: filepath.Join(dir, "host"), repos: filepath.Join(dir, "repos")}
+	repotest.Write(t, d.hosts, "hosts:\n- {address: 'local:', root: "+d.root+"}\n", 0o600)
+	if err := os.Mkdir(d.repos, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.nothingLeft)
+	return d
+}
+
+// start runs the command as a process of its own.
+func (d *daemon) start(more ...string) {
+	d.t.Helper()
+	d.process = exec.Command(os.Args[0], append([]string{"--addr", "127.0.0.1:0", "--db", d.db, "--hosts", d.hosts, "--workspaces", d.repos}, more...)...)
+	d.process.Env = append(os.Environ(), asCommand+"=1")
+	d.process.Stderr = os.Stderr
+	out, err := d.process.StdoutPipe()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := d.process.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(d.kill)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	url, ok := strings.CutPrefix(strings.TrimSpace(line), "listening on ")
+	if err != nil || !ok {
+		d.t.Fatalf("first line %q, %v", line, err)
+	}
+	d.url = strings.TrimSuffix(url, "/")
+}
+
+func (d *daemon) kill() {
+	if d.process.ProcessState == nil {
+		_ = d.process.Process.Kill()
+		_ = d.process.Wait()
+	}
+}
+
+// send makes one request and decodes the sandbox that answers it.
+func (d *daemon) send(method, path, body string, status int, headers ...string) sandboxer.Sandbox {
+	d.t.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), method, d.url+path, strings.NewReader(body))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != status {
+		d.t.Fatalf("%s %s: %v %s, want %d\n%s", method, path, err, resp.Status, status, text)
+	}
+	var s sandboxer.Sandbox
+	if err := json.Unmarshal(text, &s); err != nil {
+		d.t.Fatalf("%v in %s", err, text)
+	}
+	return s
+}
+
+// absent asks the engine itself whether anything carries the id.
+func (d *daemon) absent(id string) {
+	d.t.Helper()
+	for _, list := range []string{"container ls -aq", "network ls -q", "volume ls -q", "image ls -aq"} {
+		out, err := exec.Command("docker", append(strings.Fields(list), "--filter", "label=dev.sandboxer.id="+id)...).CombinedOutput()
+		if err != nil || strings.TrimSpace(string(out)) != "" {
+			d.t.Errorf("docker %s with id %s: %v %s", list, id, err, out)
+		}
+	}
+}
+
+// nothingLeft waits until the host has removed what builds left.
+func (d *daemon) nothingLeft() {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		var left []string
+		for _, dir := range []string{"sb", "lock", "net", "cache/src", "cache/steps"} {
+			below, _ := filepath.Glob(filepath.Join(d.root, dir, "*"))
+			left = append(left, below...)
+		}
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			d.t.Errorf("left on disk: %q", left)
+			return
+		}
+	}
+}
+
+// smallRepo is a working tree below the workspaces whose one service serves HTTP.
+func (d *daemon) smallRepo(name string) {
+	d.t.Helper()
+	tree := repotest.New(d.t, map[string]string{"compose.yaml": "services:\n  web:\n    build: .\n    command: [serve, \"8080\", hello]\n    ports: [\"80:8080\"]\n"})
+	if err := os.Rename(tree, filepath.Join(d.repos, name)); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// TestOnTheEngine is a life of the demo repository over HTTP.
+func TestOnTheEngine(t *testing.T) {
+	requireEngine(t)
+	d := newDaemon(t)
+	if err := os.Rename(repotest.Demo(t), filepath.Join(d.repos, "demo")); err != nil {
+		t.Fatal(err)
+	}
+	d.start()
+	s := d.send("POST", "/v1/sandboxes", `{"profile":"profile.compose-e2e","inputs":{"repo":"demo"}}`, http.StatusCreated)
+	at := "/v1/sandboxes/" + s.ID
+	t.Cleanup(func() { d.send("DELETE", at, "", http.StatusOK) })
+	if s.State != sandboxer.StateReady || s.Reachability == nil || len(s.Reachability.Services) == 0 {
+		t.Errorf("created %s, %+v", s.State, s.Reachability)
+	}
+	if s := d.send("GET", at+"?observe=true", "", http.StatusOK); s.Observed == nil || s.Observed.Presence != sandboxer.Present {
+		t.Errorf("observed %+v", s.Observed)
+	}
+	if s := d.send("DELETE", at, "", http.StatusOK); s.State != sandboxer.StateDestroyed {
+		t.Errorf("destroyed, it is %s", s.State)
+	}
+	d.absent(s.ID)
+}
+
+// TestKilled kills the server in the middle of a create. The next one removes
+// what was half done, and says so.
+func TestKilled(t *testing.T) {
+	requireEngine(t)
+	d := newDaemon(t)
+	d.smallRepo("shop")
+	d.start()
+	s := d.send("POST", "/v1/sandboxes", `{"profile":"profile.compose-e2e","inputs":{"repo":"shop"}}`, http.StatusAccepted, "Prefer", "respond-async")
+	at := "/v1/sandboxes/" + s.ID
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if left, _ := filepath.Glob(filepath.Join(d.root, "sb", "*")); len(left) > 0 || time.Now().After(deadline) {
+			break
+		}
+	}
+	d.kill()
+	d.start()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		now := d.send("GET", at, "", http.StatusOK)
+		if now.State == sandboxer.StateDestroyed {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it is still %s (%s)", now.State, now.Reason)
+		}
+	}
+	d.absent(s.ID)
+	interrupted := false
+	for _, e := range d.events(s.ID) {
+		interrupted = interrupted || e.Reason == sandboxer.ReasonInterrupted
+	}
+	if !interrupted {
+		t.Error("no event says that the create was interrupted")
+	}
+}
+
+func (d *daemon) events(id string) []sandboxer.Event {
+	d.t.Helper()
+	resp, err := http.Get(d.url + "/v1/sandboxes/" + id + "/events")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var page struct{ Events []sandboxer.Event }
+	if err := json.NewDecoder(resp.Body).Decode(&page); err != nil {
+		d.t.Fatal(err)
+	}
+	return page.Events
+}
+
+// TestPageOfTheDocumentation runs the shell blocks of docs/sandboxd.md that
+// use curl, in order, against a server on the engine.
+func TestPageOfTheDocumentation(t *testing.T) {
+	requireEngine(t)
+	for _, tool := range []string{"curl", "jq"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s", tool)
+		}
+	}
+	page, err := os.ReadFile("../../docs/sandboxd.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := "set -eu\n"
+	for i, block := range strings.Split(string(page), "```sh\n") {
+		text, _, _ := strings.Cut(block, "```")
+		if i > 0 && strings.Contains(text, "curl") {
+			script += text
+		}
+	}
+	d := newDaemon(t)
+	d.smallRepo("shop")
+	d.start()
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+	cmd.Env = append(os.Environ(), "SERVER="+d.url)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, script, out)
+	}
+	if !strings.Contains(string(out), "destroyed") {
+		t.Errorf("the last command does not say destroyed:\n%s", out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if id := strings.TrimSpace(line); sandboxer.ValidID(id) {
+			d.absent(id)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "tokens.yaml")
+	if err := os.WriteFile(empty, []byte("tokens: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db := []string{"--addr", "127.0.0.1:0", "--db", filepath.Join(dir, "r.db"), "--hosts", "local:", "--workspaces", dir}
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"argument", []string{"start"}, exitUsage, "start"},
+		{"flag", []string{"--port", "1"}, exitUsage, "--port"},
+		{"everywhere without tokens", []string{"--addr", ":0"}, exitUsage, "--tokens"},
+		{"another address without tokens", []string{"--addr", "192.0.2.1:80"}, exitUsage, "--tokens"},
+		{"no address", []string{"--addr", "nowhere"}, exitUsage, "--addr"},
+		{"no tokens", append(db, "--tokens", empty), exitFailed, "nobody could come"},
+		{"no file of tokens", append(db, "--tokens", filepath.Join(dir, "none")), exitUsage, "none"},
+		{"no workspaces", []string{"--addr", "127.0.0.1:0", "--db", filepath.Join(dir, "r.db"), "--hosts", "local:", "--workspaces", filepath.Join(dir, "none")}, exitFailed, "--workspaces"},
+		{"token without a project", []string{"token", "--actor-type", "agt", "--actor", "ci"}, exitUsage, "consumer.project"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errOut bytes.Buffer
+			if code := run(t.Context(), tt.args, &out, &errOut); code != tt.code || out.Len() > 0 || !strings.Contains(errOut.String(), tt.says) {
+				t.Errorf("exit code %d, want %d and %q\n%s%s", code, tt.code, tt.says, &out, &errOut)
+			}
+		})
+	}
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"--help"}, &out, io.Discard); code != exitDone || !strings.Contains(out.String(), "sandboxd token") {
+		t.Errorf("help: exit code %d\n%s", code, &out)
+	}
+}
+
+// The entry that sandboxd token prints lets its token in.
+func TestToken(t *testing.T) {
+	dir := t.TempDir()
+	var entry, secret bytes.Buffer
+	if code := run(t.Context(), []string{"token", "--project", "shop", "--actor-type", "agt", "--actor", "ci", "--quota", "2", "--workspaces", dir}, &entry, &secret); code != exitDone {
+		t.Fatal(code)
+	}
+	tokens := filepath.Join(dir, "tokens.yaml")
+	if err := os.WriteFile(tokens, append([]byte("tokens:\n"), entry.Bytes()...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	result, out := io.Pipe()
+	ended := make(chan int, 1)
+	var errOut bytes.Buffer
+	go func() {
+		ended <- run(ctx, []string{"--addr", "127.0.0.1:0", "--db", filepath.Join(dir, "r.db"), "--hosts", "local:", "--workspaces", dir, "--tokens", tokens}, out, &errOut)
+	}()
+	line, err := bufio.NewReader(result).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := strings.TrimPrefix(strings.TrimSpace(line), "listening on ") + "v1/sandboxes"
+	for token, want := range map[string]int{strings.TrimSpace(secret.String()): 200, "sbx_other": 401} {
+		req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("status %d, want %d", resp.StatusCode, want)
+		}
+	}
+	stop()
+	if code := <-ended; code != exitDone {
+		t.Errorf("exit code %d\n%s", code, fmt.Sprint(&errOut))
+	}
+}

@@ -1,0 +1,85 @@
+package server
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/examples/sandboxd/api"
+)
+
+// listSandboxEvents shows the history of one sandbox, or streams it.
+func (s *Server) listSandboxEvents(c *call) error {
+	sandbox, err := s.named(c)
+	if err != nil {
+		return err
+	}
+	if c.wantsStream() {
+		return s.streamOne(c, sandbox.ID)
+	}
+	return s.eventPage(c, sandbox.ID, func(e sandboxer.Event) position { return position{seq: e.Seq} })
+}
+
+// listEvents shows the history of all that the caller sees, or streams it.
+func (s *Server) listEvents(c *call) error {
+	if c.wantsStream() {
+		return s.streamAll(c)
+	}
+	return s.eventPage(c, "", positionOf)
+}
+
+func positionOf(e sandboxer.Event) position { return position{e.Time, e.SandboxID, e.Seq} }
+
+// eventPage shows what comes after the cursor, in the order of at.
+func (s *Server) eventPage(c *call, id string, at func(sandboxer.Event) position) error {
+	after, err := cursorOf(c.params.text("cursor"))
+	if err != nil {
+		return err
+	}
+	if id != "" {
+		after = position{seq: after.seq}
+	}
+	events, err := s.client.Events(c.Request.Context(), id, 0)
+	if err != nil {
+		return err
+	}
+	since := c.params.moment("since")
+	events = slices.DeleteFunc(events, func(e sandboxer.Event) bool {
+		return !c.who.sees(e.Consumer) || e.Time.Before(since) || !after.before(at(e))
+	})
+	page := api.EventPage{Events: append([]sandboxer.Event{}, events...)}
+	if limit := c.params.number("limit"); len(events) > limit {
+		page.Events = events[:limit]
+		page.Next = positionOf(events[limit-1]).cursor()
+		c.linkNext(page.Next)
+	}
+	return s.answer(c, http.StatusOK, page)
+}
+
+func (c *call) wantsStream() bool {
+	for part := range strings.SplitSeq(strings.Join(c.Request.Header.Values("Accept"), ","), ",") {
+		kind, _, _ := strings.Cut(part, ";")
+		if strings.EqualFold(strings.TrimSpace(kind), api.StreamType) {
+			return true
+		}
+	}
+	return false
+}
+
+// lastEvent reads Last-Event-ID: a sandbox and the number of its last event
+// that was seen. Without the header both are zero.
+func (c *call) lastEvent() (id string, seq int64, err error) {
+	text := c.params.text("Last-Event-ID")
+	if text == "" {
+		return "", 0, nil
+	}
+	dash := strings.LastIndexByte(text, '-')
+	if dash > 0 {
+		if seq, err = strconv.ParseInt(text[dash+1:], 10, 64); err == nil && seq >= 0 {
+			return text[:dash], seq, nil
+		}
+	}
+	return "", 0, refuse(http.StatusBadRequest, "invalid", api.ClassUsage, "Last-Event-ID: %q is not the id of an event", brief(text))
+}

@@ -1,0 +1,172 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/examples/sandboxd/api"
+)
+
+const (
+	// streamPulse is how often a stream that has nothing to tell says so: it
+	// keeps proxies from closing it, and finds out that a client is gone.
+	streamPulse = 15 * time.Second
+	// streamRetry is how long clients wait before they come back.
+	streamRetry = time.Second
+	// resumeOverlap is how far before its last event a resumed stream of all
+	// sandboxes begins: an event may be recorded a little later than one that
+	// bears a later time.
+	resumeOverlap = 10 * time.Second
+)
+
+// A stream is a client that reads server-sent events.
+type stream struct {
+	*call
+	connection *http.ResponseController
+	sub        *subscription
+	sent       map[string]int64 // number of the last event, by sandbox
+}
+
+// streamOne tells the events of one sandbox, each once and without gaps, until
+// it is destroyed.
+func (s *Server) streamOne(c *call, id string) error {
+	of, after, err := c.lastEvent()
+	switch {
+	case err != nil:
+		return err
+	case of != "" && of != id:
+		return refuse(http.StatusBadRequest, "invalid", api.ClassUsage, "Last-Event-ID: %q is not an event of sandbox %s", brief(c.params.text("Last-Event-ID")), id)
+	}
+	sub, leave := s.feed.subscribe(id)
+	defer leave()
+	events, err := s.client.Events(c.Request.Context(), id, after)
+	if err != nil {
+		return err
+	}
+	if len(events) == 0 && after > 0 {
+		if now, err := s.client.Get(c.Request.Context(), id); err == nil && now.State.Terminal() {
+			c.WriteHeader(http.StatusNoContent)
+			return nil
+		}
+	}
+	st := s.open(c, sub)
+	st.sent[id] = after
+	s.run(st, events, func(e sandboxer.Event) bool { return e.State.Terminal() })
+	return nil
+}
+
+// streamAll tells the events of all sandboxes that the caller sees.
+func (s *Server) streamAll(c *call) error {
+	of, seq, err := c.lastEvent()
+	if err != nil {
+		return err
+	}
+	since := c.params.moment("since")
+	sub, leave := s.feed.subscribe("")
+	defer leave()
+	all, err := s.client.Events(c.Request.Context(), "", 0)
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		if e.SandboxID == of && e.Seq == seq {
+			since = e.Time.Add(-resumeOverlap)
+		}
+	}
+	st := s.open(c, sub)
+	backlog := all[:0]
+	for _, e := range all {
+		if e.Time.Before(since) || e.SandboxID == of && e.Seq <= seq {
+			st.sent[e.SandboxID] = max(e.Seq, st.sent[e.SandboxID])
+		} else {
+			backlog = append(backlog, e)
+		}
+	}
+	s.run(st, backlog, func(sandboxer.Event) bool { return false })
+	return nil
+}
+
+func (s *Server) open(c *call, sub *subscription) *stream {
+	st := &stream{call: c, connection: http.NewResponseController(c), sub: sub, sent: map[string]int64{}}
+	c.Header().Set("Content-Type", api.StreamType)
+	c.Header().Set("X-Accel-Buffering", "no")
+	c.WriteHeader(http.StatusOK)
+	return st
+}
+
+// run tells the backlog and then what happens, until an event is the last, the
+// client leaves or the server stops. A client that comes back goes on where it was.
+func (s *Server) run(st *stream, backlog []sandboxer.Event, last func(sandboxer.Event) bool) {
+	if !st.write(fmt.Sprintf("retry: %d\n\n", streamRetry.Milliseconds())) {
+		return
+	}
+	pulse := time.NewTicker(streamPulse)
+	defer pulse.Stop()
+	var reports []report // after the events that they belong to
+	for {
+		for _, e := range backlog {
+			if !st.event(e) || last(e) {
+				return
+			}
+		}
+		for _, r := range reports {
+			if !st.report(r) {
+				return
+			}
+		}
+		backlog, reports = backlog[:0], nil
+		select {
+		case <-st.Request.Context().Done():
+			return
+		case <-s.stopping:
+			return
+		case <-pulse.C:
+			if !st.write(":\n\n") {
+				return
+			}
+		case <-st.sub.wake:
+			var ids []string
+			ids, reports = st.sub.take()
+			for _, id := range ids {
+				events, err := s.client.Events(st.Request.Context(), id, st.sent[id])
+				if err != nil {
+					return
+				}
+				backlog = append(backlog, events...)
+			}
+		}
+	}
+}
+
+// event tells one event unless it was told, or is not for the caller. It
+// reports whether the stream goes on.
+func (st *stream) event(e sandboxer.Event) bool {
+	if e.Seq <= st.sent[e.SandboxID] {
+		return true
+	}
+	st.sent[e.SandboxID] = e.Seq
+	if !st.who.sees(e.Consumer) {
+		return true
+	}
+	text, err := json.Marshal(e)
+	return err == nil && st.write(fmt.Sprintf("id: %s\ndata: %s\n\n", e.ID, text))
+}
+
+func (st *stream) report(r report) bool {
+	if !st.who.sees(r.consumer) {
+		return true
+	}
+	text, err := json.Marshal(r.Report)
+	return err == nil && st.write(fmt.Sprintf("event: progress\ndata: %s\n\n", text))
+}
+
+func (st *stream) write(text string) bool {
+	patient(st)
+	if _, err := st.Write([]byte(text)); err != nil {
+		return false
+	}
+	return st.connection.Flush() == nil
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,6 +73,15 @@ func (d *Daemon) Start() {
 			d.t.Fatalf("the engine does not start:\n%s", text)
 		}
 	}
+}
+
+// Enter begins a command that runs where the engine does: in its network, and with its mounts if mounts is set.
+func (d *Daemon) Enter(mounts bool) []string {
+	enter := []string{"nsenter", "--target", strconv.Itoa(d.cmd.Process.Pid), "--net"}
+	if mounts {
+		enter = append(enter, "--mount")
+	}
+	return enter
 }
 
 // Stop stops the engine; containers go on running only if its configuration says so.

@@ -115,22 +115,24 @@ func TestEscapes(t *testing.T) {
 			p.Resources.Memory, p.Resources.PIDs = 128<<20, 100
 		})
 	}
-	strict := small(sandboxer.EgressAllow)
-	strict.ID, strict.Require = "profile.escape-strict", []string{"network.host", "network.metadata", "network.neighbours"}
-	m := newMachine(t, small(sandboxer.EgressDeny), small(sandboxer.EgressAllowlist), small(sandboxer.EgressAllow), strict)
-	importProgram(t, m.escape, "sandboxer-test/escape", `["/program", "serve"]`, nil)
+	strict := func(egress sandboxer.Egress) sandboxer.Profile {
+		p := small(egress)
+		p.ID, p.Require = "profile.escape-hardened-"+string(egress), []string{"network.host", "network.metadata", "network.neighbours"}
+		return p
+	}
+	m := newMachine(t, small(sandboxer.EgressDeny), small(sandboxer.EgressAllowlist), small(sandboxer.EgressAllow), strict(sandboxer.EgressDeny), strict(sandboxer.EgressAllow))
+	importProgram(t, m.escape, "sandboxer-test/escape", `["/program", "serve"]`)
 	neighbour := m.start(t, "profile.escape-allow")
 	saw := map[string][]string{}
 	var inside []string
-	for _, column := range []string{"deny", "allowlist", "allow", "hardened"} {
-		profile := "profile.escape-" + column
-		if column == "hardened" {
+	for _, column := range []string{"deny", "allowlist", "allow", "hardened-deny", "hardened-allow"} {
+		if column == "hardened-deny" {
+			// Their profiles are refused where a rule is not in force, or does not hold.
 			if err := m.ext.Harden(t.Context(), m.rig.host.Name); err != nil {
 				t.Fatal(err)
 			}
-			profile = strict.ID // which is refused where a rule is not in force, or does not hold
 		}
-		box := m.start(t, profile)
+		box := m.start(t, "profile.escape-"+column)
 		saw[column] = m.try(t, box, m.place(t, neighbour.ID), outwards)
 		if column == "deny" {
 			for i := range inwards {
@@ -140,9 +142,9 @@ func TestEscapes(t *testing.T) {
 		m.destroy(t, box.ID)
 	}
 	var b strings.Builder
-	b.WriteString("| From inside | `deny` | `allowlist` | `allow` | `allow`, hardened host |\n|---|---|---|---|---|\n")
+	b.WriteString("| From inside | `deny` | `allowlist` | `allow` | `deny`, hardened host | `allow`, hardened host |\n|---|---|---|---|---|---|\n")
 	for i, e := range outwards {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", e.what, saw["deny"][i], saw["allowlist"][i], saw["allow"][i], saw["hardened"][i])
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", e.what, saw["deny"][i], saw["allowlist"][i], saw["allow"][i], saw["hardened-deny"][i], saw["hardened-allow"][i])
 	}
 	b.WriteString("\n| From inside, `isolation: container` | Seen |\n|---|---|\n")
 	for i, e := range inwards {

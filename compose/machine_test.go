@@ -185,7 +185,7 @@ func (w *witness) saw(token string) bool {
 
 // importProgram gives the engine an image of a static program alone. It may be
 // run as root by whoever runs it as /setuid.
-func importProgram(t *testing.T, program, name string, entrypoint string, files map[string]string) {
+func importProgram(t *testing.T, program, name, entrypoint string) {
 	t.Helper()
 	text, err := os.ReadFile(program)
 	if err != nil {
@@ -203,9 +203,6 @@ func importProgram(t *testing.T, program, name string, entrypoint string, files 
 	}
 	add("program", string(text), 0o755)
 	add("setuid", string(text), 0o4755)
-	for name, text := range files {
-		add(name, text, 0o644)
-	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -65,6 +65,7 @@ const maxNeighbours = 8
 // A posture is what was found from inside the sandbox's networks.
 type posture struct {
 	networks   bool // it has any
+	hardened   bool // the host's rules are in force
 	host       []netip.AddrPort
 	neighbours []netip.AddrPort
 	outcomes   map[netip.AddrPort]relay.Outcome
@@ -76,7 +77,7 @@ func (w *watch) lookOut(ctx context.Context) (*posture, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &posture{host: hostTargets(facts, w.memory.Networks)}
+	p := &posture{host: hostTargets(facts, w.memory.Networks), hardened: facts.Firewall == host.FirewallHardened}
 	if p.neighbours, err = w.neighbours(ctx, facts.RootID); err != nil {
 		return nil, err
 	}
@@ -160,7 +161,7 @@ func (w *watch) networkControls(ctx context.Context, p *posture, containers map[
 	var controls []sandboxer.Control
 	var err error
 	if w.memory.Egress == sandboxer.EgressAllow {
-		controls, err = w.openControls(ctx, p)
+		controls, err = w.openControls(p)
 	} else {
 		controls, err = w.closedControls(ctx, p, containers)
 	}
@@ -189,9 +190,16 @@ func (w *watch) closedControls(ctx context.Context, p *posture, containers map[s
 		}
 		egress.Detail = "only through the sandbox's proxy, to " + orNone(w.memory.Allow)
 	}
+	// A socket bound to an interface sends past the routing table, and the host
+	// takes what is sent to everybody: see the table in docs/security.md.
+	hostAccess := sandboxer.Control{Name: "network.host", Level: sandboxer.Advisory,
+		Detail: tried(len(p.host), "addresses and ports of the host") + "; broadcasts can arrive there until the host is hardened"}
+	if p.hardened || !p.networks {
+		hostAccess = sandboxer.Control{Name: "network.host", Level: sandboxer.Enforced, Detail: tried(len(p.host), "addresses and ports of the host") + "; closed by the host's rules too"}
+	}
 	return []sandboxer.Control{
 		egress,
-		{Name: "network.host", Level: sandboxer.Enforced, Detail: tried(len(p.host), "addresses and ports of the host")},
+		hostAccess,
 		{Name: "network.metadata", Level: sandboxer.Enforced, Detail: "tried from inside: no answer from " + metadata.Addr().String()},
 		{Name: "network.neighbours", Level: sandboxer.Enforced, Detail: tried(len(p.neighbours), "addresses of other sandboxes")},
 		{Name: "network.dns", Level: sandboxer.Enforced, Detail: "names outside do not resolve"},
@@ -210,12 +218,7 @@ func orNone(list []string) string {
 }
 
 // openControls are those of egress allow: what is closed is the host's doing.
-func (w *watch) openControls(ctx context.Context, p *posture) ([]sandboxer.Control, error) {
-	facts, err := w.machine.Probe(ctx)
-	if err != nil {
-		return nil, err
-	}
-	hardened := facts.Firewall == host.FirewallHardened
+func (w *watch) openControls(p *posture) ([]sandboxer.Control, error) {
 	closed := func(name string, open []string, what string, proved bool) sandboxer.Control {
 		switch {
 		case len(open) > 0:
@@ -225,7 +228,7 @@ func (w *watch) openControls(ctx context.Context, p *posture) ([]sandboxer.Contr
 		}
 		return sandboxer.Control{Name: name, Level: sandboxer.Advisory, Detail: what + " did not answer when tried from inside; no rule of the host closes it"}
 	}
-	hostAccess := closed("network.host", p.reached(p.host...), "the host", hardened || !p.networks)
+	hostAccess := closed("network.host", p.reached(p.host...), "the host", p.hardened || !p.networks)
 	if w.memory.HostAccess {
 		hostAccess = sandboxer.Control{Name: "network.host", Level: sandboxer.Enforced, Detail: "allowed by the profile"}
 	}
@@ -238,7 +241,7 @@ func (w *watch) openControls(ctx context.Context, p *posture) ([]sandboxer.Contr
 	return []sandboxer.Control{
 		{Name: "network.egress", Level: sandboxer.Enforced, Detail: "allowed by the profile"},
 		hostAccess,
-		closed("network.metadata", p.reached(metadata), "the metadata address "+metadata.Addr().String(), hardened || !p.networks),
+		closed("network.metadata", p.reached(metadata), "the metadata address "+metadata.Addr().String(), p.hardened || !p.networks),
 		neighbours,
 	}, nil
 }

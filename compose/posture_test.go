@@ -98,7 +98,7 @@ services:
 		}
 	}
 	assertControls(t, box, map[string]sandboxer.ControlLevel{
-		"network.egress": sandboxer.Enforced, "network.host": sandboxer.Enforced, "network.metadata": sandboxer.Enforced,
+		"network.egress": sandboxer.Enforced, "network.host": sandboxer.Advisory, "network.metadata": sandboxer.Enforced,
 		"network.neighbours": sandboxer.Enforced, "network.dns": sandboxer.Enforced, "network.builds": sandboxer.Advisory,
 	})
 }
@@ -126,7 +126,7 @@ func TestEgressIsAllowlisted(t *testing.T) {
 	host, port, _ := net.SplitHostPort(listed)
 	r := localRig(t, profileWith(t, "profile.listed", func(p *sandboxer.Profile) {
 		p.Network = sandboxer.Network{Egress: sandboxer.EgressAllowlist, Allow: []string{host + ":" + port, "*.example.invalid"}}
-		p.Require = []string{"network.egress", "network.host", "network.dns"}
+		p.Require = []string{"network.egress", "network.metadata", "network.dns"}
 	}))
 	repo := repotest.New(t, map[string]string{"compose.yaml": `
 services:
@@ -141,7 +141,7 @@ networks: {back: {internal: true}}
 	req.Profile = "profile.listed"
 	box := r.create(t, req)
 	assertControls(t, box, map[string]sandboxer.ControlLevel{
-		"network.egress": sandboxer.Enforced, "network.host": sandboxer.Enforced, "network.metadata": sandboxer.Enforced,
+		"network.egress": sandboxer.Enforced, "network.host": sandboxer.Advisory, "network.metadata": sandboxer.Enforced,
 		"network.neighbours": sandboxer.Enforced, "network.dns": sandboxer.Enforced,
 	})
 	for target, want := range map[string]string{

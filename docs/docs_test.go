@@ -3,7 +3,6 @@ package docs_test
 
 import (
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -88,26 +87,6 @@ func TestREADMEProgram(t *testing.T) {
 	_, program, _ = strings.Cut(program, "package main")
 	if diff := cmp.Diff("package main"+program, shown); diff != "" {
 		t.Errorf("README.md (-examples/quickstart/main.go +README.md):\n%s", diff)
-	}
-}
-
-// TestLinks: every relative link of every page leads somewhere.
-func TestLinks(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	pages, err := filepath.Glob("../*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	more, err := filepath.Glob("*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, page := range append(pages, more...) {
-		for _, m := range link.FindAllStringSubmatch(read(t, page), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
-				t.Errorf("%s links to %s: %v", page, m[1], err)
-			}
-		}
 	}
 }
 

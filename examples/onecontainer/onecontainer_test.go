@@ -1,4 +1,4 @@
-package onecontainer
+package onecontainer_test
 
 import (
 	"archive/tar"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/examples/onecontainer"
 	"github.com/sand-boxer/sandboxer/extensiontest"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 )
@@ -24,18 +25,18 @@ func TestConformance(t *testing.T) {
 	if err := connect(); err != nil {
 		t.Fatal(err)
 	}
-	profile := sandboxer.Profile{ID: "profile.one", Extension: ID, Isolation: sandboxer.IsolationContainer, Network: sandboxer.Network{Egress: sandboxer.EgressDeny}}
+	profile := sandboxer.Profile{ID: "profile.one", Extension: onecontainer.ID, Isolation: sandboxer.IsolationContainer, Network: sandboxer.Network{Egress: sandboxer.EgressDeny}}
 	request := sandboxer.ProvisionRequest{
-		Host: "engine", Profile: profile, Inputs: map[string]string{inputImage: image, sandboxer.WorkspaceInput: t.TempDir()},
+		Host: "engine", Profile: profile, Inputs: map[string]string{"image": image, "repo": t.TempDir()},
 		Consumer: sandboxer.Consumer{Project: "kit", ActorType: sandboxer.ActorAutomation, Actor: "go-test"},
 	}
 	vm, open, none, treeless, unknown := request, request, request, request, request
 	vm.Profile.Isolation = sandboxer.IsolationVM
 	open.Profile.Network.Egress = sandboxer.EgressAllow
-	none.Inputs = map[string]string{sandboxer.WorkspaceInput: "."}
-	treeless.Inputs = map[string]string{inputImage: image}
+	none.Inputs = map[string]string{"repo": "."}
+	treeless.Inputs = map[string]string{"image": image}
 	extensiontest.Run(t, extensiontest.Harness{
-		New:       func() (sandboxer.Extension, error) { return &Extension{Engine: "unix://" + link}, nil },
+		New:       func() (sandboxer.Extension, error) { return &onecontainer.Extension{Engine: "unix://" + link}, nil },
 		Request:   request,
 		Leftovers: leftovers,
 		Invalid:   []sandboxer.ProvisionRequest{vm, open, none, treeless},
@@ -44,15 +45,53 @@ func TestConformance(t *testing.T) {
 		},
 		Timeout: time.Minute,
 	})
-	unknown.Inputs = map[string]string{inputImage: "no-such-image:never", sandboxer.WorkspaceInput: "."}
+	unknown.Inputs = map[string]string{"image": "no-such-image:never", "repo": "."}
 	unknown.SandboxID, unknown.Generation = "a123456789012345678z", 1
-	x := new(Extension)
+	x := new(onecontainer.Extension)
 	h, err := x.Provision(t.Context(), unknown)
 	if err == nil || !strings.Contains(err.Error(), "no-such-image") {
 		t.Errorf("an image that the engine lacks: %v", err)
 	}
 	if _, err := x.Teardown(t.Context(), h); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestClient uses it as a program would.
+func TestClient(t *testing.T) {
+	image, repo := imported(t), t.TempDir()
+	if err := os.WriteFile(filepath.Join(repo, "note"), []byte("from the working tree"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	profile, err := sandboxer.ParseProfile("profile.yaml", []byte("id: profile.one\nextension: ext.one-container\nisolation: container\nttl: 1h\nmax_ttl: 1h\ninputs: {image: {}, repo: {}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := sandboxer.New(sandboxer.Config{
+		Extensions: []sandboxer.Extension{new(onecontainer.Extension)},
+		Profiles:   []sandboxer.Profile{profile},
+		Store:      sandboxer.NewMemoryStore(), // package sqlstore keeps records on disk
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	box, err := client.Create(t.Context(), sandboxer.CreateRequest{
+		Profile: "profile.one", Inputs: map[string]string{"image": image, "repo": repo},
+		Consumer: sandboxer.Consumer{Project: "demo", ActorType: sandboxer.ActorAgent, Actor: "me"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("docker", "exec", box.Reachability.Services[0].Containers[0], "/app", "show", box.Reachability.Workdir+"/note", "0").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "from the working tree") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if box, err = client.Destroy(t.Context(), box.ID); err != nil || box.State != sandboxer.StateDestroyed {
+		t.Fatal(box, err)
+	}
+	if left, err := leftovers(t.Context(), box.ID); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, err)
 	}
 }
 

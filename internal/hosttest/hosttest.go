@@ -1,0 +1,129 @@
+// Package hosttest gives a test a host of its own on the engine of this
+// machine, and looks at the engine and the disk themselves, past the library,
+// to see that nothing is left there.
+package hosttest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sand-boxer/sandboxer/compose"
+	"github.com/sand-boxer/sandboxer/internal/sshtest"
+)
+
+// A Host is this machine with a root directory of the test's own.
+type Host struct {
+	Root string // what lies there is the test's
+	File string // a hosts.yaml that has this host alone, named here
+
+	t testing.TB
+}
+
+// Require skips a test where there is no engine with compose, and fails it if
+// SANDBOXER_REQUIRE_ENGINE is 1.
+func Require(t testing.TB) {
+	t.Helper()
+	out, err := exec.Command("docker", "compose", "version").CombinedOutput()
+	if err == nil {
+		out, err = exec.Command("docker", "info").CombinedOutput()
+	}
+	switch {
+	case err == nil:
+	case os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1":
+		t.Fatalf("the Docker Engine with its compose plugin is required: %v: %s", err, out)
+	default:
+		t.Skipf("needs a Docker Engine with its compose plugin: %v", err)
+	}
+}
+
+// Local is this machine without SSH.
+func Local(t testing.TB) *Host {
+	t.Helper()
+	return open(t, `address: "local:"`)
+}
+
+// SSH is this machine, reached through a real OpenSSH server.
+func SSH(t testing.TB) (*Host, *sshtest.Server) {
+	t.Helper()
+	server := sshtest.Start(t, sshtest.Options{})
+	return open(t, fmt.Sprintf("address: ssh://%s@%s\n    known_hosts: [%s]\n    identity_files: [%s]",
+		server.User, server.Addr, server.KnownHosts, server.IdentityFile)), server
+}
+
+// open expects nothing of any sandbox in the root directory when t has ended.
+func open(t testing.TB, address string) *Host {
+	t.Helper()
+	Require(t)
+	dir := t.TempDir()
+	h := &Host{Root: filepath.Join(dir, "host"), File: filepath.Join(dir, "hosts.yaml"), t: t}
+	text := fmt.Sprintf("hosts:\n  - name: here\n    %s\n    root: %s\n", address, h.Root)
+	if err := os.WriteFile(h.File, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.assertEmpty)
+	return h
+}
+
+// Configs is the content of File.
+func (h *Host) Configs() []compose.HostConfig {
+	h.t.Helper()
+	text, err := os.ReadFile(h.File)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	configs, err := compose.ParseHosts(h.File, text)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return configs
+}
+
+// AssertNothing asks the engine and the disk whether anything carries the id
+// of a sandbox.
+func (h *Host) AssertNothing(id string) {
+	h.t.Helper()
+	if id == "" {
+		h.t.Fatal("hosttest: no id to look for")
+	}
+	for _, label := range []string{"dev.sandboxer.id=" + id, "com.docker.compose.project=sbx-" + id} {
+		for _, list := range []string{"container ls -aq", "network ls -q", "volume ls -q", "image ls -aq"} {
+			out, err := exec.Command("docker", append(strings.Fields(list), "--filter", "label="+label)...).CombinedOutput()
+			if err != nil || strings.TrimSpace(string(out)) != "" {
+				h.t.Errorf("docker %s with label %s: %v %s", list, label, err, out)
+			}
+		}
+	}
+	left, _ := filepath.Glob("/dev/shm/sandboxer-*/*" + id + "*")
+	_ = filepath.WalkDir(h.Root, func(path string, _ os.DirEntry, _ error) error {
+		if strings.Contains(filepath.Base(path), id) {
+			left = append(left, path)
+		}
+		return nil
+	})
+	if len(left) > 0 {
+		h.t.Errorf("left on disk: %q", left)
+	}
+}
+
+// assertEmpty waits until the host has removed what builds left.
+func (h *Host) assertEmpty() {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		var left []string
+		for _, dir := range []string{"sb", "lock", "net", "cache/src", "cache/steps"} {
+			below, _ := filepath.Glob(filepath.Join(h.Root, dir, "*"))
+			left = append(left, below...)
+		}
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			h.t.Errorf("left on disk: %q", left)
+			return
+		}
+	}
+}

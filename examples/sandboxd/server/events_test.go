@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -140,10 +141,18 @@ func TestStoppingEndsStreams(t *testing.T) {
 
 // Pages follow each other without gap or repetition, whatever their size.
 func TestPages(t *testing.T) {
-	r := newWorld(t).start(t, server.Config{})
-	const n = 7
+	w := newWorld(t)
 	var want []string
-	for range n {
+	for i := range 3 { // of one moment
+		s := sandboxer.Sandbox{ID: fmt.Sprintf("twin%016d", i), State: sandboxer.StateFailed, CreatedAt: time.Unix(1e9, 0).UTC(), ExpiresAt: time.Now().Add(time.Hour)}
+		want = append(want, s.ID)
+		if err := w.store.Create(t.Context(), &sandboxer.Record{Sandbox: s}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := w.start(t, server.Config{})
+	const n = 7
+	for len(want) < n {
 		want = append(want, r.create().ID)
 	}
 	for limit := 1; limit <= n+1; limit++ {
@@ -165,7 +174,7 @@ func TestPages(t *testing.T) {
 			t.Errorf("limit %d: %s", limit, diff)
 		}
 	}
-	for _, target := range []string{"/v1/events?limit=4", "/v1/sandboxes/" + want[0] + "/events?limit=1"} {
+	for _, target := range []string{"/v1/events?limit=4", "/v1/sandboxes/" + want[n-1] + "/events?limit=1"} {
 		whole := decode[api.EventPage](t, r.get(strings.Split(target, "?")[0])).Events
 		var parts []sandboxer.Event
 		for cursor := ""; ; {

@@ -100,7 +100,7 @@ func (w *world) startAt(t testing.TB, cfg server.Config, addr string) *rig {
 			if err != nil && !errors.Is(err, http.ErrServerClosed) {
 				t.Error(err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience):
 			t.Error("the server does not end")
 		}
 	}
@@ -238,10 +238,13 @@ func (w *world) recorded(t testing.TB) []sandboxer.Sandbox {
 	return all
 }
 
+// patience is for a machine that is busy with other tests.
+const patience = time.Minute
+
 // until waits for something that comes soon.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited too long for: %s", what)
 		}
@@ -342,7 +345,7 @@ func next(t testing.TB, messages <-chan message) (sandboxer.Event, bool) {
 				t.Fatalf("%v in message %+v", err, m)
 			}
 			return e, true
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("the stream is silent")
 		}
 	}

@@ -141,12 +141,9 @@ func (s *Server) run(st *stream, backlog []sandboxer.Event, last func(sandboxer.
 	}
 }
 
-// event tells one event unless it was told, or is not for the caller. It
-// reports whether the stream goes on.
+// event tells one event unless it is not for the caller. It reports whether
+// the stream goes on.
 func (st *stream) event(e sandboxer.Event) bool {
-	if e.Seq <= st.sent[e.SandboxID] {
-		return true
-	}
 	st.sent[e.SandboxID] = e.Seq
 	if !st.who.sees(e.Consumer) {
 		return true

@@ -52,7 +52,8 @@ var operator = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:?[-?+])`)
 
 // mapping wraps a lookup for one template. A plain $NAME that is unset would
 // be logged, so it is found to be empty; ${NAME-x}, ${NAME?x} and ${NAME+x}
-// tell unset from empty and get the truth.
+// tell unset from empty and get the truth. A text that has both of one name is
+// logged about all the same, where the template is compose-go's own: in env files.
 func (e *expansion) mapping(text string, lookup template.Mapping) template.Mapping {
 	handled, strict := map[string]bool{}, map[string]bool{}
 	for _, m := range operator.FindAllStringSubmatch(text, -1) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"runtime/debug"
 	"runtime/metrics"
 	"strings"
@@ -90,6 +91,10 @@ func examine(t *testing.T, tree memoryTree, policy admission.Policy) (accepted b
 	return true
 }
 
+// blankDefault is what compose-go's reader of env files cannot be kept from
+// logging: that a variable which a file names both as $A and as ${A-…} is not set.
+var blankDefault = regexp.MustCompile(`(?m)^.*The \\"[^"]*\\" variable is not set\. Defaulting to a blank string\."\n`)
+
 // bounded checks within the bounds, or fails. The machine may be busy, so that
 // the best of three counts; what does not end at all is ended here. compose-go
 // writes to the log of the whole process, which is not ours.
@@ -110,8 +115,8 @@ func bounded(t *testing.T, req admission.Request) (*admission.Plan, sandboxer.Ad
 		if err != nil {
 			t.Fatal(err)
 		}
-		if logged.Len() > 0 {
-			t.Errorf("writes to the log of the process: %s", &logged)
+		if rest := blankDefault.ReplaceAllString(logged.String(), ""); rest != "" {
+			t.Errorf("writes to the log of the process: %s", rest)
 		}
 		if took < patience && got < memory {
 			return plan, a

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -31,8 +30,9 @@ func (h *harness) work(ctx context.Context, repo, service string, command []stri
 		return err // what was made is removed already
 	}
 	defer func() {
-		_, destroyErr := h.Destroy(context.WithoutCancel(ctx), box.ID)
-		err = errors.Join(err, destroyErr)
+		if _, destroyErr := h.Destroy(context.WithoutCancel(ctx), box.ID); destroyErr != nil {
+			err = destroyErr // more urgent than how the command ended
+		}
 	}()
 	fmt.Fprintln(h.errOut, "harness: working in sandbox", box.ID, "on", box.Reachability.Address)
 	if box, err = h.Activate(ctx, box.ID); err != nil {

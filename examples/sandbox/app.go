@@ -6,18 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
-	"os/user"
-	"path/filepath"
 	"runtime/debug"
 	"strings"
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
-	"github.com/sand-boxer/sandboxer/profiles"
+	"github.com/sand-boxer/sandboxer/examples/sandbox/settings"
 	"github.com/sand-boxer/sandboxer/secrets"
 	"github.com/sand-boxer/sandboxer/sqlstore"
 	"github.com/sand-boxer/sandboxer/statehub"
@@ -32,29 +28,23 @@ type streams struct {
 // An app is one run of the program.
 type app struct {
 	streams
-	hosts, db, profileDir string
-	json, quiet, verbose  bool
-	output                string
-	live                  bool // the output is a terminal, whatever stands before it
-	server, tokenFile     string
-	consumer              sandboxer.Consumer
-	actorType             string
-	hub                   string
-	secretsFile           string
-	secretFlags           []string
-	client                *sandboxer.Client
-	sink                  *statehub.Sink // nil without a State Hub
-	noDelivery            bool           // the command delivers by itself
-	stopDelivery          func()
+	settings.Settings
+	json, quiet, verbose bool
+	output               string
+	live                 bool // the output is a terminal, whatever stands before it
+	server, tokenFile    string
+	consumer             sandboxer.Consumer
+	actorType            string
+	secretFlags          []string
+	client               *sandboxer.Client
+	sink                 *statehub.Sink // nil without a State Hub
+	noDelivery           bool           // the command delivers by itself
+	stopDelivery         func()
 }
 
 func (a *app) globalFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
-	f.StringVar(&a.hosts, "hosts", os.Getenv("SANDBOXER_HOSTS"), "hosts file, or an address such as ssh://user@host:22 (env SANDBOXER_HOSTS; default the file hosts.yaml in the configuration directory, else local:)")
-	f.StringVar(&a.db, "db", os.Getenv("SANDBOXER_DB"), "database of records (env SANDBOXER_DB; default in $XDG_STATE_HOME/sandboxer)")
-	f.StringVar(&a.hub, "hub", os.Getenv("SANDBOXER_HUB"), "State Hub that events go to: a hub file, or an address such as http://127.0.0.1:8070 (env SANDBOXER_HUB; default the file hub.yaml in the configuration directory, else none; the token of an address is in the environment variable SANDBOXER_HUB_TOKEN)")
-	f.StringVar(&a.profileDir, "profiles", os.Getenv("SANDBOXER_PROFILES"), "directory of profiles; they replace embedded ones of the same id (env SANDBOXER_PROFILES)")
-	f.StringVar(&a.secretsFile, "secrets", os.Getenv("SANDBOXER_SECRETS"), "file that says where secrets come from (env SANDBOXER_SECRETS; default the file secrets.yaml in the configuration directory, else none)")
+	a.Flags(f)
 	f.StringArrayVar(&a.secretFlags, "secret", nil, "where one secret comes from, as NAME=env:VARIABLE or NAME=file:/path, repeatable; it wins over the file, and values are never given here")
 	f.StringVar(&a.server, "server", os.Getenv("SANDBOXER_SERVER"), "work through the sandboxd at this address, which has hosts, records and profiles of its own (env SANDBOXER_SERVER)")
 	f.StringVar(&a.tokenFile, "token-file", os.Getenv("SANDBOXER_TOKEN_FILE"), "file that holds the token for --server (env SANDBOXER_TOKEN_FILE; or the token itself in env SANDBOXER_TOKEN)")
@@ -66,17 +56,8 @@ func (a *app) consumerFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&a.consumer.Project, "project", cmp.Or(os.Getenv("SANDBOXER_PROJECT"), "local"), "calling project (env SANDBOXER_PROJECT)")
 	f.StringVar(&a.actorType, "actor-type", cmp.Or(os.Getenv("SANDBOXER_ACTOR_TYPE"), string(sandboxer.ActorAdmin)), "adm, agt or atm (env SANDBOXER_ACTOR_TYPE)")
-	f.StringVar(&a.consumer.Actor, "actor", cmp.Or(os.Getenv("SANDBOXER_ACTOR"), userAtHost()), "who it is for (env SANDBOXER_ACTOR)")
+	f.StringVar(&a.consumer.Actor, "actor", cmp.Or(os.Getenv("SANDBOXER_ACTOR"), settings.Actor()), "who it is for (env SANDBOXER_ACTOR)")
 	f.StringVar(&a.consumer.Run, "run", os.Getenv("SANDBOXER_RUN"), "run it belongs to (env SANDBOXER_RUN)")
-}
-
-func userAtHost() string {
-	name := "unknown"
-	if u, err := user.Current(); err == nil {
-		name = filepath.Base(strings.ReplaceAll(u.Username, `\`, "/"))
-	}
-	machine, _ := os.Hostname()
-	return name + "@" + cmp.Or(machine, "localhost")
 }
 
 // open makes the client, once. With --server there is none.
@@ -84,15 +65,15 @@ func (a *app) open(ctx context.Context) (*sandboxer.Client, error) {
 	if err := a.noServer(); err != nil || a.client != nil {
 		return a.client, err
 	}
-	hosts, err := a.loadHosts()
+	hosts, err := a.LoadHosts()
 	if err != nil {
 		return nil, err
 	}
-	all, err := a.loadProfiles()
+	all, err := a.LoadProfiles()
 	if err != nil {
 		return nil, err
 	}
-	hub, err := a.loadHub()
+	hub, err := a.LoadHub()
 	if err != nil {
 		return nil, err
 	}
@@ -100,11 +81,9 @@ func (a *app) open(ctx context.Context) (*sandboxer.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := a.db
-	if path == "" {
-		if path, err = sqlstore.DefaultPath(); err != nil {
-			return nil, err
-		}
+	path, err := a.Database()
+	if err != nil {
+		return nil, err
 	}
 	store, err := sqlstore.Open(ctx, path)
 	if err != nil {
@@ -161,38 +140,11 @@ func (a *app) close() error {
 	return errors.Join(a.client.Close(), a.sink.Close())
 }
 
-// hubToken is where the token of a hub is that is given by its address alone.
-const hubToken = "SANDBOXER_HUB_TOKEN"
-
-// loadHub is a configuration without an address where no hub is configured.
-func (a *app) loadHub() (statehub.Config, error) {
-	if strings.Contains(a.hub, "://") {
-		cfg := statehub.Config{URL: a.hub}
-		if os.Getenv(hubToken) != "" {
-			cfg.TokenEnv = hubToken
-		}
-		return cfg, cfg.Validate()
-	}
-	path, data, err := configFile(a.hub, "hub.yaml")
-	if err != nil || data == nil {
-		return statehub.Config{}, err
-	}
-	return statehub.ParseConfig(path, data)
-}
-
-// loadSecrets reads where secrets come from, and no secret.
+// loadSecrets adds the flags to what is configured.
 func (a *app) loadSecrets() (secrets.Sources, error) {
-	all := secrets.Sources{}
-	path, data, err := configFile(a.secretsFile, "secrets.yaml")
+	all, err := a.LoadSecrets()
 	if err != nil {
 		return nil, err
-	}
-	if data != nil {
-		cfg, err := secrets.ParseConfig(path, data)
-		if err != nil {
-			return nil, err
-		}
-		maps.Copy(all, cfg.Secrets)
 	}
 	for _, flag := range a.secretFlags {
 		name, text, ok := strings.Cut(flag, "=")
@@ -204,49 +156,6 @@ func (a *app) loadSecrets() (secrets.Sources, error) {
 		}
 	}
 	return all, nil
-}
-
-// configFile reads the file given, or of that name in the configuration
-// directory, where none is no error.
-func configFile(given, name string) (path string, data []byte, err error) {
-	if path = given; path == "" {
-		dir, err := configDir()
-		if err != nil {
-			return "", nil, nil
-		}
-		path = filepath.Join(dir, name)
-	}
-	data, err = os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && given == "" {
-		return path, nil, nil
-	}
-	if err != nil {
-		return path, nil, fmt.Errorf("configuration: %w: %w", sandboxer.ErrNotFound, err)
-	}
-	return path, data, nil
-}
-
-func (a *app) loadHosts() ([]compose.HostConfig, error) {
-	if strings.HasPrefix(a.hosts, "ssh://") || strings.HasPrefix(a.hosts, "local:") {
-		h, err := compose.ParseHost(a.hosts)
-		return []compose.HostConfig{h}, err
-	}
-	path, data, err := configFile(a.hosts, "hosts.yaml")
-	if err != nil || data == nil {
-		return nil, err
-	}
-	return compose.ParseHosts(path, data)
-}
-
-// loadProfiles lets the caller's own stand in for embedded ones of the same id.
-func (a *app) loadProfiles() ([]sandboxer.Profile, error) {
-	if a.profileDir == "" {
-		return profiles.Load()
-	}
-	if _, err := os.Stat(a.profileDir); err != nil {
-		return nil, fmt.Errorf("profiles: %w: %w", sandboxer.ErrNotFound, err)
-	}
-	return profiles.Load(os.DirFS(a.profileDir))
 }
 
 // minPrefix is how much of an id a person must type at least.

@@ -62,7 +62,7 @@ func (a *app) firewallCommand(use string, set func(*compose.Extension, context.C
 			if err := a.noServer(); err != nil {
 				return err
 			}
-			hosts, err := a.loadHosts()
+			hosts, err := a.LoadHosts()
 			if err != nil {
 				return err
 			}

@@ -9,7 +9,7 @@ import (
 
 // completeProfiles offers the ids of profiles.
 func (a *app) completeProfiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	all, err := a.loadProfiles()
+	all, err := a.LoadProfiles()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
@@ -22,7 +22,7 @@ func (a *app) completeProfiles(*cobra.Command, []string, string) ([]string, cobr
 
 // completeHosts offers the names of hosts.
 func (a *app) completeHosts(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	all, err := a.loadHosts()
+	all, err := a.LoadHosts()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}

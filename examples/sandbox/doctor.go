@@ -12,7 +12,7 @@ import (
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/examples/sandbox/doctor"
-	"github.com/sand-boxer/sandboxer/sqlstore"
+	"github.com/sand-boxer/sandboxer/examples/sandbox/settings"
 	"github.com/spf13/cobra"
 )
 
@@ -24,6 +24,9 @@ func (a *app) doctorCommand() *cobra.Command {
 			"Nothing is changed. Exits 0 unless something does not work, then 5 if no host can be\nused and 1 otherwise.",
 		Example: "  sandbox doctor\n  sandbox doctor --hosts ssh://me@sandboxer01\n  sandbox doctor --json | jq '.findings[] | select(.level != \"ok\")'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.noServer(); err != nil {
+				return err
+			}
 			d, usable := a.diagnose(cmd.Context())
 			if err := a.printDiagnosis(d); err != nil {
 				return err
@@ -47,10 +50,10 @@ func (a *app) diagnose(ctx context.Context) (_ *doctor.Diagnosis, usable bool) {
 		subject, given, file string
 		load                 func() (int, error)
 	}{
-		{"hosts", a.hosts, "hosts.yaml", func() (int, error) { all, err := a.loadHosts(); return len(all), err }},
-		{"profiles", cmp.Or(a.profileDir, "embedded"), "", func() (int, error) { all, err := a.loadProfiles(); return len(all), err }},
-		{"secrets", a.secretsFile, "secrets.yaml", func() (int, error) { all, err := a.loadSecrets(); return len(all), err }},
-		{"State Hub", a.hub, "hub.yaml", func() (int, error) { hub, err := a.loadHub(); return len(hub.URL), err }},
+		{"hosts", a.Hosts, "hosts.yaml", func() (int, error) { all, err := a.LoadHosts(); return len(all), err }},
+		{"profiles", cmp.Or(a.ProfileDir, "embedded"), "", func() (int, error) { all, err := a.LoadProfiles(); return len(all), err }},
+		{"secrets", a.Secrets, "secrets.yaml", func() (int, error) { all, err := a.loadSecrets(); return len(all), err }},
+		{"State Hub", a.Hub, "hub.yaml", func() (int, error) { hub, err := a.LoadHub(); return len(hub.URL), err }},
 	} {
 		n, err := part.load()
 		switch {
@@ -67,10 +70,7 @@ func (a *app) diagnose(ctx context.Context) (_ *doctor.Diagnosis, usable bool) {
 	if d.Worst() == doctor.Failure {
 		return d, true // there is no client without its configuration
 	}
-	path := a.db
-	if path == "" {
-		path, _ = sqlstore.DefaultPath() // what is wrong with it opening says
-	}
+	path, _ := a.Database() // what is wrong with it, opening says
 	c, err := a.open(ctx)
 	if err != nil {
 		d.AddError("records", err)
@@ -112,7 +112,7 @@ func (a *app) source(given, file string) string {
 	if given != "" {
 		return given
 	}
-	dir, _ := configDir()
+	dir, _ := settings.Dir()
 	return filepath.Join(dir, file)
 }
 

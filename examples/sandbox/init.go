@@ -2,10 +2,9 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/sand-boxer/sandboxer/compose"
+	"github.com/sand-boxer/sandboxer/examples/sandbox/settings"
 	"github.com/sand-boxer/sandboxer/examples/sandbox/starter"
 	"github.com/spf13/cobra"
 )
@@ -31,7 +30,7 @@ func (a *app) initCommand() *cobra.Command {
 			}
 			if dir == "" {
 				var err error
-				if dir, err = configDir(); err != nil {
+				if dir, err = settings.Dir(); err != nil {
 					return err
 				}
 			}
@@ -49,10 +48,4 @@ func (a *app) initCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "directory to write to (default: where the other commands look)")
 	return cmd
-}
-
-// configDir is where configuration is looked for that no flag names.
-func configDir() (string, error) {
-	dir, err := os.UserConfigDir()
-	return filepath.Join(dir, "sandboxer"), err
 }

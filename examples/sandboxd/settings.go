@@ -1,39 +1,31 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
-	"os/user"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
+	config "github.com/sand-boxer/sandboxer/examples/sandbox/settings"
 	"github.com/sand-boxer/sandboxer/examples/sandboxd/server"
-	"github.com/sand-boxer/sandboxer/profiles"
-	"github.com/sand-boxer/sandboxer/secrets"
 	"github.com/sand-boxer/sandboxer/sqlstore"
 	"github.com/sand-boxer/sandboxer/statehub"
 )
 
-// settings are the flags. Files and variables are those of the sandbox
-// command, so that both work on the same records.
+// settings are the flags, beside those of the sandbox command.
 type settings struct {
+	config.Settings
 	errOut                   io.Writer
 	addr, tokens, workspaces string
-	hosts, db, profileDir    string
-	secretsFile, hub         string
 	wait, drain              time.Duration
 	verbose                  bool
 
@@ -47,11 +39,7 @@ func (s *settings) flags(cmd *cobra.Command) {
 	f.StringVar(&s.workspaces, "workspaces", ".", "directory below which working trees lie that requests may name")
 	f.DurationVar(&s.wait, "wait", 30*time.Minute, "the longest that a request waits for work")
 	f.DurationVar(&s.drain, "drain", 2*time.Minute, "how long work may go on at the end, before it is ended and what it made is removed")
-	f.StringVar(&s.hosts, "hosts", os.Getenv("SANDBOXER_HOSTS"), "hosts file, or an address such as ssh://user@host:22 (env SANDBOXER_HOSTS; default the file hosts.yaml in the configuration directory, else local:)")
-	f.StringVar(&s.db, "db", os.Getenv("SANDBOXER_DB"), "database of records (env SANDBOXER_DB; default in $XDG_STATE_HOME/sandboxer)")
-	f.StringVar(&s.profileDir, "profiles", os.Getenv("SANDBOXER_PROFILES"), "directory of profiles; they replace embedded ones of the same id (env SANDBOXER_PROFILES)")
-	f.StringVar(&s.secretsFile, "secrets", os.Getenv("SANDBOXER_SECRETS"), "file that says where secrets come from (env SANDBOXER_SECRETS; default the file secrets.yaml in the configuration directory, else none)")
-	f.StringVar(&s.hub, "hub", os.Getenv("SANDBOXER_HUB"), "State Hub file (env SANDBOXER_HUB; default the file hub.yaml in the configuration directory, else none)")
+	s.Flags(f)
 	f.BoolVarP(&s.verbose, "verbose", "v", false, "log every change")
 }
 
@@ -62,8 +50,9 @@ func (s *settings) server() (server.Config, error) {
 		level = slog.LevelInfo
 	}
 	cfg := server.Config{
-		Workspaces: s.workspaces, MaxWait: s.wait, Drain: s.drain, Consumer: self(),
-		Logger: slog.New(slog.NewTextHandler(s.errOut, &slog.HandlerOptions{Level: level})),
+		Workspaces: s.workspaces, MaxWait: s.wait, Drain: s.drain,
+		Consumer: sandboxer.Consumer{Project: "local", ActorType: sandboxer.ActorAdmin, Actor: config.Actor()}, // where nobody says another
+		Logger:   slog.New(slog.NewTextHandler(s.errOut, &slog.HandlerOptions{Level: level})),
 	}
 	if s.tokens == "" {
 		return cfg, nil
@@ -74,16 +63,6 @@ func (s *settings) server() (server.Config, error) {
 	}
 	cfg.Tokens, err = server.ParseTokens(s.tokens, text)
 	return cfg, err
-}
-
-// self is the consumer where nobody says another.
-func self() sandboxer.Consumer {
-	name := "unknown"
-	if u, err := user.Current(); err == nil {
-		name = filepath.Base(strings.ReplaceAll(u.Username, `\`, "/"))
-	}
-	machine, _ := os.Hostname()
-	return sandboxer.Consumer{Project: "local", ActorType: sandboxer.ActorAdmin, Actor: name + "@" + cmp.Or(machine, "localhost")}
 }
 
 // mayListen refuses an address that others reach unless tokens are asked for.
@@ -117,7 +96,7 @@ func (s *settings) library(ctx context.Context, log *slog.Logger) (cfg sandboxer
 			err = errors.Join(err, closeAll())
 		}
 	}()
-	hosts, err := s.loadHosts()
+	hosts, err := s.LoadHosts()
 	if err != nil {
 		return cfg, closeAll, err
 	}
@@ -127,21 +106,23 @@ func (s *settings) library(ctx context.Context, log *slog.Logger) (cfg sandboxer
 	}
 	opened = append(opened, ext.Close)
 	cfg = sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Logger: log}
-	if cfg.Profiles, err = s.loadProfiles(); err != nil {
+	if cfg.Profiles, err = s.LoadProfiles(); err != nil {
 		return cfg, closeAll, err
 	}
-	if err := s.loadSecrets(&cfg); err != nil {
+	sources, err := s.LoadSecrets()
+	if err != nil {
 		return cfg, closeAll, err
 	}
-	if err := s.loadHub(&cfg); err != nil {
+	if len(sources) > 0 {
+		cfg.Secrets = sources
+	}
+	if err := s.useHub(&cfg); err != nil {
 		return cfg, closeAll, err
 	}
 	opened = append(opened, s.closeSink)
-	path := s.db
-	if path == "" {
-		if path, err = sqlstore.DefaultPath(); err != nil {
-			return cfg, closeAll, err
-		}
+	path, err := s.Database()
+	if err != nil {
+		return cfg, closeAll, err
 	}
 	store, err := sqlstore.Open(ctx, path)
 	if err != nil {
@@ -152,44 +133,10 @@ func (s *settings) library(ctx context.Context, log *slog.Logger) (cfg sandboxer
 	return cfg, closeAll, nil
 }
 
-func (s *settings) loadHosts() ([]compose.HostConfig, error) {
-	if strings.HasPrefix(s.hosts, "ssh://") || strings.HasPrefix(s.hosts, "local:") {
-		h, err := compose.ParseHost(s.hosts)
-		return []compose.HostConfig{h}, err
-	}
-	path, text, err := configFile(s.hosts, "hosts.yaml")
-	if err != nil || text == nil {
-		return nil, err
-	}
-	return compose.ParseHosts(path, text)
-}
-
-func (s *settings) loadProfiles() ([]sandboxer.Profile, error) {
-	if s.profileDir == "" {
-		return profiles.Load()
-	}
-	return profiles.Load(os.DirFS(s.profileDir))
-}
-
-func (s *settings) loadSecrets(cfg *sandboxer.Config) error {
-	path, text, err := configFile(s.secretsFile, "secrets.yaml")
-	if err != nil || text == nil {
-		return err
-	}
-	sources, err := secrets.ParseConfig(path, text)
-	if err == nil && len(sources.Secrets) > 0 {
-		cfg.Secrets = secrets.Sources(sources.Secrets)
-	}
-	return err
-}
-
-func (s *settings) loadHub(cfg *sandboxer.Config) error {
-	path, text, err := configFile(s.hub, "hub.yaml")
-	if err != nil || text == nil {
-		return err
-	}
-	hub, err := statehub.ParseConfig(path, text)
-	if err != nil {
+// useHub has events delivered where a hub is configured.
+func (s *settings) useHub(cfg *sandboxer.Config) error {
+	hub, err := s.LoadHub()
+	if err != nil || hub.URL == "" {
 		return err
 	}
 	hub.Logger, cfg.Delivery = cfg.Logger, hub.Delivery()
@@ -205,21 +152,4 @@ func (s *settings) closeSink() error {
 		return nil
 	}
 	return s.sink.Close()
-}
-
-// configFile reads the file given, or of that name in the configuration
-// directory, where none is no error.
-func configFile(given, name string) (path string, text []byte, err error) {
-	if path = given; path == "" {
-		dir, err := os.UserConfigDir()
-		if err != nil {
-			return "", nil, nil
-		}
-		path = filepath.Join(dir, "sandboxer", name)
-	}
-	text, err = os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && given == "" {
-		return path, nil, nil
-	}
-	return path, text, err
 }

@@ -6,7 +6,7 @@ SANDBOXER_REQUIRE_ENGINE ?= 1
 export SANDBOXER_REQUIRE_ENGINE
 
 # The race detector and a real engine on a small machine take minutes.
-timeout = 30m
+timeout = 60m
 
 demo_repo = testdata/demo-repo
 

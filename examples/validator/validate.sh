@@ -41,6 +41,8 @@ finish() {
 	status=$?
 	trap - EXIT
 	stop_forward
+	# a signal may come between the end of create and the next line
+	if [ -z "$id" ] && [ "$(field state 2>/dev/null <"$scratch/box")" = ready ]; then id=$(field id <"$scratch/box"); fi
 	if [ -n "$id" ]; then
 		$sandbox destroy "$id" --json >"$scratch/end"
 		proved=$(field_in removal verified_at <"$scratch/end")

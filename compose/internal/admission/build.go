@@ -21,9 +21,7 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 	context, ok := j.context(at.at("context"), "BUILD-CONTEXT", b.Context)
 	if ok {
 		out.context = context
-		if j.Tree != nil {
-			j.ignoreFile(at.at("context"), path.Join(context.path, ".dockerignore"))
-		}
+		j.ignoreFile(at.at("context"), path.Join(context.path, ".dockerignore"))
 		j.dockerfile(at, name, b, out)
 	}
 	out.contexts = map[string]location{}
@@ -37,6 +35,7 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 			out.fixed.AdditionalContexts[key] = from
 		} else if l, ok := j.context(at.at("additional_contexts", key), "BUILD-ADDCTX", from); ok {
 			out.contexts[key] = l
+			j.ignoreFile(at.at("additional_contexts", key), path.Join(l.path, ".dockerignore"))
 		}
 	}
 	j.buildArgs(at, b, out)
@@ -119,6 +118,9 @@ func (j *judge) dockerfile(at attr, name string, b *types.BuildConfig, out *buil
 // ignoreFile refuses a .dockerignore that leads out of the repository: the
 // build reads it on the host, with the rights of the host's account.
 func (j *judge) ignoreFile(at attr, p string) {
+	if j.Tree == nil {
+		return // a canonical file: this was judged before
+	}
 	switch presence, e := stat(j.Tree, p); {
 	case presence != symlink:
 	case e.Path == p && path.Clean(e.Link) == e.Link && fs.ValidPath(path.Join(path.Dir(p), e.Link)) && !path.IsAbs(e.Link):

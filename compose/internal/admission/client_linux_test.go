@@ -216,12 +216,13 @@ type opens struct {
 }
 
 // watchOpens watches the file systems of the root and of temporary files. Only
-// root may.
+// root may; for others it is nil, which sees nothing, and the bounds are tested alone.
 func watchOpens(t *testing.T) *opens {
 	t.Helper()
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_NOTIF|unix.FAN_CLOEXEC|unix.FAN_UNLIMITED_QUEUE|unix.FAN_NONBLOCK, unix.O_RDONLY|unix.O_LARGEFILE|unix.O_CLOEXEC)
 	if os.Geteuid() != 0 && errors.Is(err, unix.EPERM) {
-		t.Skip("only root may watch what processes open")
+		t.Log("only root may watch what processes open: memory and time are tested, opens are not")
+		return nil
 	}
 	succeed(t, err)
 	t.Cleanup(func() { unix.Close(fd) })
@@ -234,6 +235,9 @@ func watchOpens(t *testing.T) *opens {
 // strange are the files that the process, which has ended, opened below none
 // of the paths. A process that opened nothing at all was not watched.
 func (o *opens) strange(pid int, allowed ...string) string {
+	if o == nil {
+		return ""
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.read()

@@ -84,6 +84,9 @@ func TestSpecialFilesAreSkippedUnopened(t *testing.T) {
 	if diff := cmp.Diff([]string{"fine", "sub/"}, listing(s.Manifest)); diff != "" {
 		t.Error(diff)
 	}
+	if refused := problems(t, dir, Options{MaxFiles: 3}); len(refused) != 1 || !strings.Contains(refused[0].Reason, "more than 3 files") {
+		t.Errorf("what is skipped counts for nothing: %v", refused)
+	}
 	if s := mustTake(t, dir, Options{Exclude: []string{"socket", "sub/pipe", "null"}}); len(s.Skipped) > 0 {
 		t.Errorf("what is excluded is named: %v", s.Skipped)
 	}

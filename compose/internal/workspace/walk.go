@@ -129,7 +129,7 @@ func (w *walker) visit(ctx context.Context, p place) error {
 		return w.add(found{e, info})
 	default:
 		w.skipped = append(w.skipped, Problem{printable(p.path), "is " + special(info.Mode()), hintIgnore})
-		return nil
+		return w.bounded()
 	}
 }
 
@@ -158,7 +158,12 @@ func (w *walker) visitDir(ctx context.Context, p place, info fs.FileInfo) error 
 func (w *walker) add(f found) error {
 	w.found = append(w.found, f)
 	w.bytes += f.Size
-	if len(w.found) > w.opt.MaxFiles {
+	return w.bounded()
+}
+
+// bounded ends the walk at a limit. What does not travel takes memory too.
+func (w *walker) bounded() error {
+	if len(w.found)+len(w.skipped) > w.opt.MaxFiles {
 		w.problem(".", fmt.Sprintf("holds more than %d files and directories", w.opt.MaxFiles),
 			"name what the services do not need in "+IgnoreFile+", or raise the limit")
 		return errFull

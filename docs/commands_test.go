@@ -3,28 +3,50 @@ package docs_test
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/sand-boxer/sandboxer/internal/hosttest"
 )
 
-// notRun are the pages whose blocks of shell no test runs, and why. What is in
-// them is compared with the command line's own help all the same.
-var notRun = map[string]string{
-	"../README.md": "make demo and make test are what runs this test; the calls stand for any sandbox, and TestTheFiveCalls makes them",
+// run are the pages with blocks of commands, by the test that runs them.
+var run = map[string]string{
+	"README.md":                    "docs/readme_test.go",
+	"docs/integrations/*.md":       "docs/readme_test.go",
+	"docs/writing-an-extension.md": "docs/readme_test.go",
+	"extensions/README.md":         "docs/readme_test.go",
+	"docs/runbooks/profile-*.md":   "docs/runbook_test.go",
+	"docs/runbooks/host.md":        "docs/host_test.go",
+	"docs/runbooks/incident.md":    "docs/incident_test.go",
+	"docs/sandboxd.md":             "examples/sandboxd/main_test.go",
 }
 
-// TestShellBlocks: every block of shell is run by a test, or it is said why not.
-func TestShellBlocks(t *testing.T) {
-	executed := []string{"sandboxd.md", // by examples/sandboxd
-		"runbooks/profile-compose-e2e.md", "runbooks/host.md", "runbooks/incident.md"}
+// notRun are those whose commands no test can run, and why.
+var notRun = map[string]string{
+	"registry/capabilities/execution.sandbox-provision.md": "reuse-surface and the State Hub's checkout are not part of this project",
+}
+
+// TestCommandsAreRun: every block of commands is run by a test, or it is said why not.
+func TestCommandsAreRun(t *testing.T) {
 	for _, page := range pages(t) {
-		path := strings.TrimPrefix(page, "../docs/")
-		if len(fences(t, page, "sh")) > 0 && !slices.Contains(executed, path) && notRun[path] == "" {
-			t.Errorf("%s has blocks of shell that no test runs", path)
+		path := strings.TrimPrefix(page, "../")
+		if len(fences(t, page, "sh", "bash", "shell", "console", "make")) == 0 || notRun[path] != "" {
+			continue
+		}
+		ok := false
+		for glob, test := range run {
+			if match, err := filepath.Match(glob, path); err != nil || !match {
+				continue
+			}
+			ok = true
+			if name := filepath.Base(path); !strings.Contains(read(t, "../"+test), name) {
+				t.Errorf("%s does not run %s", test, path)
+			}
+		}
+		if !ok {
+			t.Errorf("%s has commands that no test runs", path)
 		}
 	}
 }

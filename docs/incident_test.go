@@ -7,9 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/sand-boxer/sandboxer/internal/hosttest"
@@ -17,17 +15,20 @@ import (
 	"github.com/sand-boxer/sandboxer/profiles"
 )
 
-// TestRunbooksHostAndIncident brings about what the pages are for, and runs
-// their commands then.
-func TestRunbooksHostAndIncident(t *testing.T) {
+// TestRunbookIncident brings about what the page is for, and runs its commands
+// then.
+func TestRunbookIncident(t *testing.T) {
 	hosttest.Require(t)
 	bin := filepath.Dir(hosttest.Program(t, "examples/sandbox"))
 	host, server := hosttest.SSH(t)
-	term := newTerminal(t, bin, host)
+	term := newTerminal(t, bin, "SANDBOXER_HOSTS="+host.File, "root="+host.Root)
+	onHost := newTerminal(t, bin, "root="+host.Root)
+	onHost.prompt = "# "
 	repo := repotest.New(t, map[string]string{"compose.yaml": "services: {web: {build: ., command: [serve, \"8080\", hello]}}\n"})
-	id := term.sandbox("create", "-q", "--input", "repo="+repo)
-	term.env = append(term.env, "id="+id)
+	id := term.create(repo)
 	t.Cleanup(func() { host.AssertNothing(id) })
+	term.set("id", id)
+	onHost.set("id", id)
 
 	const incident = "runbooks/incident.md"
 	server.Stop()
@@ -36,14 +37,16 @@ func TestRunbooksHostAndIncident(t *testing.T) {
 	term.section(incident, "When it is back")
 	server.Stop()
 	term.section(incident, "While it is stuck")
+	onHost.section(incident, "While it is stuck")
 	server.Restart()
 	term.section(incident, "When the cause is gone")
-	term.env = append(term.env, "repo="+repo, "SANDBOXER_PROFILES="+demanding(t))
+	term.set("repo", repo)
+	term.set("SANDBOXER_PROFILES", demanding(t))
 	term.section(incident, "A disk is full")
-	term.run(fences(t, "runbooks/host.md", "sh", "text"))
+	onHost.section(incident, "A disk is full")
 
 	hub, start := stoppedHub(t)
-	term.env = append(term.env, "SANDBOXER_HUB="+hub)
+	term.set("SANDBOXER_HUB", hub)
 	term.section(incident, "While it is down")
 	start()
 	term.section(incident, "When it answers again")
@@ -63,33 +66,6 @@ func demanding(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-// sandbox runs the command and returns what it printed.
-func (term *terminal) sandbox(args ...string) string {
-	term.t.Helper()
-	cmd := exec.Command("sh", append([]string{"-c", `exec sandbox "$@"`, "sh"}, args...)...)
-	cmd.Env, cmd.Stderr = term.env, os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		term.t.Fatalf("sandbox %s: %v", strings.Join(args, " "), err)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// section runs the blocks between a heading and the next.
-func (term *terminal) section(page, heading string) {
-	term.t.Helper()
-	_, rest, ok := strings.Cut(read(term.t, page), "# "+heading+"\n")
-	if !ok {
-		term.t.Fatalf("%s has no section %q", page, heading)
-	}
-	text, _, _ := strings.Cut(rest, "\n##")
-	file := filepath.Join(term.t.TempDir(), "section.md")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		term.t.Fatal(err)
-	}
-	term.run(fences(term.t, file, "sh", "text"))
 }
 
 // stoppedHub is a State Hub that takes everything, once it is started.

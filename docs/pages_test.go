@@ -43,8 +43,12 @@ var fenced = regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```$")
 
 func fences(t *testing.T, page string, languages ...string) []fence {
 	t.Helper()
+	return fencesIn(read(t, page), languages...)
+}
+
+func fencesIn(text string, languages ...string) []fence {
 	var all []fence
-	for _, m := range fenced.FindAllStringSubmatch(read(t, page), -1) {
+	for _, m := range fenced.FindAllStringSubmatch(text, -1) {
 		if slices.Contains(languages, m[1]) {
 			all = append(all, fence{m[1], m[2]})
 		}

@@ -45,7 +45,9 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	hosts := flags.String("hosts", "", "hosts.yaml; this machine if empty")
 	db := flags.String("db", "", "database of records; the one of the sandbox command if empty")
 	ttl := flags.Duration("ttl", 10*time.Minute, "how long the sandbox outlives a harness that died")
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
 		return notRun
 	}
 	client, err := open(ctx, *hosts, *db)

@@ -163,3 +163,10 @@ func dockerKnows(t *testing.T, server *sshtest.Server) {
 	}
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 }
+
+func TestHelpIsNoFailure(t *testing.T) {
+	var out, errOut strings.Builder
+	if code := run(t.Context(), []string{"--help"}, &out, &errOut); code != 0 || !strings.Contains(errOut.String(), "-repo") {
+		t.Errorf("exit code %d, %q", code, errOut.String())
+	}
+}

@@ -29,7 +29,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], show, os.Stdout, os.Stderr); err != nil {
+	if err := run(ctx, os.Args[1:], show, os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "inventor:", err)
 		if hint := sandboxer.Hint(err); hint != "" {
 			fmt.Fprintln(os.Stderr, " ", hint)

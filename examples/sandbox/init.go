@@ -22,7 +22,7 @@ func (a *app) initCommand() *cobra.Command {
 			}
 			var hosts []compose.HostConfig
 			for _, address := range addresses {
-				h, err := compose.ParseHost(address)
+				h, err := settings.ParseAddress(address)
 				if err != nil {
 					return usageError{fmt.Errorf("%s: %w", address, err)}
 				}

@@ -48,7 +48,9 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	db := flags.String("db", "", "database of records; the one of the sandbox command if empty")
 	name := flags.String("run", "", "the run this validation belongs to")
 	patience := flags.Duration("patience", 30*time.Second, "how long each check may take to pass")
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return exitPassed
+	} else if err != nil {
 		return exitUnknown
 	}
 	client, err := open(ctx, *hosts, *db)

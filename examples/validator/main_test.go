@@ -125,3 +125,10 @@ func TestHostAtFault(t *testing.T) {
 		t.Errorf("ended with %d and %+v", code, r)
 	}
 }
+
+func TestHelpIsNoFailure(t *testing.T) {
+	var out, errOut strings.Builder
+	if code := run(t.Context(), []string{"--help"}, &out, &errOut); code != exitPassed || !strings.Contains(errOut.String(), "-repo") {
+		t.Errorf("exit code %d, %q", code, errOut.String())
+	}
+}

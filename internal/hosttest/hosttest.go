@@ -51,8 +51,27 @@ func Local(t testing.TB) *Host {
 func SSH(t testing.TB) (*Host, *sshtest.Server) {
 	t.Helper()
 	server := sshtest.Start(t, sshtest.Options{})
+	return Behind(t, server), server
+}
+
+// Behind is this machine, reached through the server given.
+func Behind(t testing.TB, server *sshtest.Server) *Host {
+	t.Helper()
 	return open(t, fmt.Sprintf("address: ssh://%s@%s\n    known_hosts: [%s]\n    identity_files: [%s]",
-		server.User, server.Addr, server.KnownHosts, server.IdentityFile)), server
+		server.User, server.Addr, server.KnownHosts, server.IdentityFile))
+}
+
+// Default is this machine as the library takes it where nothing is configured:
+// its root directory is not the test's alone. The home is that of the account
+// that uses it.
+func Default(t testing.TB, home string) *Host {
+	t.Helper()
+	Require(t)
+	root := filepath.Join(home, ".local/state/sandboxer/host")
+	if os.Geteuid() == 0 {
+		root = "/var/lib/sandboxer"
+	}
+	return &Host{Root: root, t: t}
 }
 
 // open expects nothing of any sandbox in the root directory when t has ended.

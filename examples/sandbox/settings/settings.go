@@ -36,7 +36,7 @@ type Settings struct {
 
 // Flags adds a flag for each, with its variable of the environment as default.
 func (s *Settings) Flags(f *pflag.FlagSet) {
-	f.StringVar(&s.Hosts, "hosts", os.Getenv("SANDBOXER_HOSTS"), "hosts file, or an address such as ssh://user@host:22 (env SANDBOXER_HOSTS; default the file hosts.yaml in the configuration directory, else local:)")
+	f.StringVar(&s.Hosts, "hosts", os.Getenv("SANDBOXER_HOSTS"), "hosts file, or an address such as ssh://user@host:22, which may be an alias of ~/.ssh/config (env SANDBOXER_HOSTS; default the file hosts.yaml in the configuration directory, else local:)")
 	f.StringVar(&s.DB, "db", os.Getenv("SANDBOXER_DB"), "database of records (env SANDBOXER_DB; default in $XDG_STATE_HOME/sandboxer)")
 	f.StringVar(&s.Hub, "hub", os.Getenv("SANDBOXER_HUB"), "State Hub that events go to: a hub file, or an address such as http://127.0.0.1:8070 (env SANDBOXER_HUB; default the file hub.yaml in the configuration directory, else none; the token of an address is in the environment variable SANDBOXER_HUB_TOKEN)")
 	f.StringVar(&s.ProfileDir, "profiles", os.Getenv("SANDBOXER_PROFILES"), "directory of profiles; they replace embedded ones of the same id (env SANDBOXER_PROFILES)")
@@ -52,7 +52,7 @@ func Dir() (string, error) {
 // LoadHosts reads the hosts; none means this machine.
 func (s *Settings) LoadHosts() ([]compose.HostConfig, error) {
 	if strings.HasPrefix(s.Hosts, "ssh://") || strings.HasPrefix(s.Hosts, "local:") {
-		h, err := compose.ParseHost(s.Hosts)
+		h, err := ParseAddress(s.Hosts)
 		return []compose.HostConfig{h}, err
 	}
 	path, text, err := file(s.Hosts, "hosts.yaml")
@@ -60,6 +60,23 @@ func (s *Settings) LoadHosts() ([]compose.HostConfig, error) {
 		return nil, err
 	}
 	return compose.ParseHosts(path, text)
+}
+
+// sshConfig is where ssh looks hosts up.
+const sshConfig = "~/.ssh/config"
+
+// ParseAddress is a host of which there is no more than an address. As with
+// ssh, it may be an alias of the user's ssh_config.
+func ParseAddress(address string) (compose.HostConfig, error) {
+	h, err := compose.ParseHost(address)
+	home, homeErr := os.UserHomeDir()
+	if err != nil || homeErr != nil || !strings.HasPrefix(h.Address, "ssh:") {
+		return h, err
+	}
+	if _, err := os.Stat(strings.Replace(sshConfig, "~", home, 1)); err == nil {
+		h.SSHConfig = sshConfig
+	}
+	return h, nil
 }
 
 // LoadProfiles lets the caller's own stand in for embedded ones of the same id.

@@ -25,7 +25,9 @@ func host(t *testing.T, address string) compose.HostConfig {
 // TestWhatIsWrittenIsRead: as it is, and with every line that is commented out.
 func TestWhatIsWrittenIsRead(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "sandboxer")
-	if _, err := Write(dir, []compose.HostConfig{host(t, "ssh://me@one.example:2222"), host(t, "local:")}); err != nil {
+	one := host(t, "ssh://me@one.example:2222")
+	one.SSHConfig = "~/.ssh/config"
+	if _, err := Write(dir, []compose.HostConfig{one, host(t, "local:")}); err != nil {
 		t.Fatal(err)
 	}
 	for _, uncommented := range []bool{false, true} {
@@ -53,6 +55,9 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, names); diff != "" {
 			t.Errorf("hosts: %s", diff)
+		}
+		if all[0].SSHConfig == "" || all[1].SSHConfig != "" {
+			t.Errorf("ssh_config is %q and %q, want it for the first", all[0].SSHConfig, all[1].SSHConfig)
 		}
 		sources, err := secretsource.ParseConfig("secrets.yaml", read("secrets.yaml"))
 		if err != nil {

@@ -281,6 +281,7 @@ type HostStatus struct {
 	Available bool              `json:"available"`
 	Reason    string            `json:"reason,omitempty"` // why not available
 	Hint      string            `json:"hint,omitempty"`
+	Cordoned  bool              `json:"cordoned,omitempty"`  // takes no new sandboxes; those it has go on
 	Sandboxes int               `json:"sandboxes"`           // how many are there now
 	FreeDisk  Bytes             `json:"free_disk,omitempty"` // where sandboxes would lie; 0 is unknown
 	Facts     map[string]string `json:"facts,omitempty"`

@@ -217,6 +217,8 @@ func (c *Client) examine(ctx context.Context, req ProvisionRequest, cand *Candid
 		cand.reject(WithHint(status.Err, "%s", status.Hint))
 	case !status.Available:
 		cand.reject(WithHint(fmt.Errorf("%w: %s", ErrUnavailable, status.Reason), "%s", status.Hint))
+	case status.Cordoned:
+		cand.reject(WithHint(fmt.Errorf("%w: the host is cordoned: it takes no new sandboxes", ErrUnavailable), "uncordon %s, or name another host", cand.Host))
 	case !slices.Contains(status.Isolation, req.Profile.Isolation):
 		cand.reject(notIsolated(req.Profile, "host "+cand.Host, status.Isolation))
 	case status.FreeDisk > 0 && status.FreeDisk < req.Profile.Resources.Disk:

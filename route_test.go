@@ -234,6 +234,39 @@ func TestAHostMayOfferLessThanItsManifest(t *testing.T) {
 	}
 }
 
+// A cordoned host is passed over, or, where no other is left, the reason.
+func TestACordonedHostIsNoRoute(t *testing.T) {
+	w := newWorld(t, host("cordoned"), host("other"))
+	ext := cordoned{extensiontest.NewFake(extensiontest.FakeConfig{Backend: w.backend})}
+	c, err := sandboxer.New(sandboxer.Config{Extensions: []sandboxer.Extension{ext}, Profiles: []sandboxer.Profile{basicProfile()}, Store: w.store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Create(t.Context(), basicRequest())
+	if err != nil || s.Host != "other" {
+		t.Fatalf("created %v, %v", s, err)
+	}
+	req := basicRequest()
+	req.Host = "cordoned"
+	_, err = c.Create(t.Context(), req)
+	wantError(t, err, "create", sandboxer.ErrNoRoute, sandboxer.ErrUnavailable)
+	if !strings.Contains(fmt.Sprint(err), "cordoned: it takes no new sandboxes") {
+		t.Errorf("error %v does not say why", err)
+	}
+	if got := sandboxer.Hint(err); got != "uncordon cordoned, or name another host" {
+		t.Errorf("hint %q", got)
+	}
+}
+
+// cordoned has one of its hosts cordoned.
+type cordoned struct{ *extensiontest.Fake }
+
+func (c cordoned) ProbeHost(ctx context.Context, name string) (sandboxer.HostStatus, error) {
+	s, err := c.Fake.ProbeHost(ctx, name)
+	s.Cordoned = name == "cordoned"
+	return s, err
+}
+
 // patchy has gVisor on one of its hosts only.
 type patchy struct{ *extensiontest.Fake }
 
@@ -384,7 +417,7 @@ func TestNoFallbackForACallerThatLeft(t *testing.T) {
 		return sandboxer.ErrUnavailable
 	})})
 	s, err := c.Create(ctx, basicRequest())
-	wantError(t, err, "create", sandboxer.ErrUnavailable)
+	wantError(t, err, "create", sandboxer.ErrNoRoute, sandboxer.ErrUnavailable)
 	if strings.Contains(w.history(s.ID), "@two") {
 		t.Error("the second host was used")
 	}
@@ -394,7 +427,7 @@ func TestNoFallbackForACallerThatLeft(t *testing.T) {
 func TestEveryHostFails(t *testing.T) {
 	w := newWorld(t, host("one"), host("two"))
 	s, err := w.client(process{fault: extensiontest.FailAt("provision", "volume", sandboxer.ErrUnavailable)}).Create(t.Context(), basicRequest())
-	wantError(t, err, "create", sandboxer.ErrUnavailable)
+	wantError(t, err, "create", sandboxer.ErrNoRoute, sandboxer.ErrUnavailable)
 	w.wantState(s.ID, sandboxer.StateDestroyed, sandboxer.ReasonVerified)
 	w.empty()
 }

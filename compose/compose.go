@@ -146,7 +146,7 @@ func (x *Extension) ProbeHost(ctx context.Context, name string) (sandboxer.HostS
 		status.Reason, status.Hint, status.Err = err.Error(), sandboxer.Hint(err), err
 		return status, nil
 	}
-	status.Available, status.Sandboxes, status.Warnings = true, facts.Sandboxes, append(status.Warnings, facts.Warnings...)
+	status.Available, status.Cordoned, status.Sandboxes, status.Warnings = true, facts.Cordoned, facts.Sandboxes, append(status.Warnings, facts.Warnings...)
 	status.FreeDisk = sandboxer.Bytes(facts.FreeBytes >> 20 << 20)
 	status.Isolation = x.configs[name].isolation(facts)
 	status.Facts = map[string]string{
@@ -174,6 +174,28 @@ func (x *Extension) Harden(ctx context.Context, name string) error {
 // Soften removes every rule that Harden installed.
 func (x *Extension) Soften(ctx context.Context, name string) error {
 	return x.setFirewall(ctx, name, host.FirewallOpen)
+}
+
+// Cordon has a host take no new sandboxes, from whatever client; those it has
+// go on, and may be recreated there. Sandboxes whose creation came before are
+// listed once it returns. It is for the host's root directory, lasts until
+// [Extension.Uncordon], over reboots, and is told by [Extension.ProbeHost].
+// ErrNotFound: no such host.
+func (x *Extension) Cordon(ctx context.Context, name string) error {
+	return x.setCordoned(ctx, name, true)
+}
+
+// Uncordon has a host take new sandboxes again.
+func (x *Extension) Uncordon(ctx context.Context, name string) error {
+	return x.setCordoned(ctx, name, false)
+}
+
+func (x *Extension) setCordoned(ctx context.Context, name string, cordoned bool) error {
+	m, err := x.machine(name)
+	if err != nil {
+		return err
+	}
+	return m.SetCordoned(ctx, cordoned)
 }
 
 func (x *Extension) setFirewall(ctx context.Context, name string, want host.Firewall) error {

@@ -49,42 +49,61 @@ func (a *app) hostsCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.AddCommand(a.firewallCommand("harden", (*compose.Extension).Harden, "Close hosts to sandboxes whose egress is open",
-		"Install static firewall rules on the named hosts, or on all: sandboxes then reach neither\nservices of the host nor metadata services of clouds, also with egress allow. Needs root on\nthe host. Sandboxes that run are covered at once. The rules are gone after a reboot: do it\nagain. \"sandbox hosts --json\" shows them as the fact firewall."),
-		a.firewallCommand("soften", (*compose.Extension).Soften, "Remove what harden installed", "Remove the firewall rules that harden installed on the named hosts, or on all."))
+	cmd.AddCommand(
+		a.hostCommand((*compose.Extension).Harden, &cobra.Command{
+			Use: "harden [HOST...]", Short: "Close hosts to sandboxes whose egress is open",
+			Long:    "Install static firewall rules on the named hosts, or on all: sandboxes then reach neither\nservices of the host nor metadata services of clouds, also with egress allow. Needs root on\nthe host. Sandboxes that run are covered at once. The rules are gone after a reboot: do it\nagain. \"sandbox hosts --json\" shows them as the fact firewall.",
+			Example: "  sandbox hosts harden --hosts ssh://root@sandboxer01",
+		}),
+		a.hostCommand((*compose.Extension).Soften, &cobra.Command{
+			Use: "soften [HOST...]", Short: "Remove what harden installed",
+			Long:    "Remove the firewall rules that harden installed on the named hosts, or on all.",
+			Example: "  sandbox hosts soften --hosts ssh://root@sandboxer01",
+		}),
+		a.hostCommand((*compose.Extension).Cordon, &cobra.Command{
+			Use: "cordon HOST...", Short: "Have hosts take no new sandboxes", Args: cobra.MinimumNArgs(1),
+			Long:    "Have the named hosts take no new sandboxes, from whatever client, until they are\nuncordoned. Those they have go on, and may be recreated there.",
+			Example: "  sandbox hosts cordon sandboxer01",
+		}),
+		a.hostCommand((*compose.Extension).Uncordon, &cobra.Command{
+			Use: "uncordon HOST...", Short: "Have hosts take new sandboxes again", Args: cobra.MinimumNArgs(1),
+			Long:    "Have the named hosts take new sandboxes again.",
+			Example: "  sandbox hosts uncordon sandboxer01",
+		}))
 	return cmd
 }
 
-func (a *app) firewallCommand(use string, set func(*compose.Extension, context.Context, string) error, short, long string) *cobra.Command {
-	return &cobra.Command{
-		Use: use + " [HOST...]", Short: short, Long: long, Example: "  sandbox hosts " + use + " --hosts ssh://root@sandboxer01",
-		RunE: func(cmd *cobra.Command, names []string) error {
-			if err := a.noServer(); err != nil {
-				return err
+// hostCommand has cmd do something to each of the named hosts, or to all where
+// none is named.
+func (a *app) hostCommand(do func(*compose.Extension, context.Context, string) error, cmd *cobra.Command) *cobra.Command {
+	cmd.ValidArgsFunction = a.completeHosts
+	cmd.RunE = func(cmd *cobra.Command, names []string) error {
+		if err := a.noServer(); err != nil {
+			return err
+		}
+		hosts, err := a.LoadHosts()
+		if err != nil {
+			return err
+		}
+		ext, err := compose.New(compose.Config{Hosts: hosts})
+		if err != nil {
+			return err
+		}
+		defer ext.Close()
+		if len(names) == 0 {
+			for _, h := range ext.Info().Hosts {
+				names = append(names, h.Name)
 			}
-			hosts, err := a.LoadHosts()
-			if err != nil {
-				return err
+		}
+		var problems []error
+		for _, name := range names {
+			if err := do(ext, cmd.Context(), name); err != nil {
+				problems = append(problems, sandboxer.WithHint(fmt.Errorf("%s %s: %w", cmd.Name(), name, err), "%s", sandboxer.Hint(err)))
 			}
-			ext, err := compose.New(compose.Config{Hosts: hosts})
-			if err != nil {
-				return err
-			}
-			defer ext.Close()
-			if len(names) == 0 {
-				for _, h := range ext.Info().Hosts {
-					names = append(names, h.Name)
-				}
-			}
-			var problems []error
-			for _, name := range names {
-				if err := set(ext, cmd.Context(), name); err != nil {
-					problems = append(problems, sandboxer.WithHint(fmt.Errorf("%s %s: %w", use, name, err), "%s", sandboxer.Hint(err)))
-				}
-			}
-			return errors.Join(problems...)
-		},
+		}
+		return errors.Join(problems...)
 	}
+	return cmd
 }
 
 func (a *app) reapCommand() *cobra.Command {

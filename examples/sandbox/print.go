@@ -248,8 +248,11 @@ func (a *app) printHosts(statuses []sandboxer.HostStatus) error {
 	err := a.table(header, func(w io.Writer) {
 		for _, s := range statuses {
 			usable := "yes"
-			if !s.Available {
+			switch {
+			case !s.Available:
 				usable = "no"
+			case s.Cordoned:
+				usable = "cordoned"
 			}
 			taken := fmt.Sprint(s.Sandboxes)
 			if s.Host.Slots > 0 {

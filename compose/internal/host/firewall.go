@@ -24,10 +24,6 @@ func (m *Machine) SetFirewall(ctx context.Context, want Firewall) error {
 	if isExit(err, exitFirewall) {
 		return sandboxer.WithHint(err, "connect as root, or run the command on the host as root")
 	}
-	if err == nil {
-		m.mu.Lock()
-		m.facts = nil
-		m.mu.Unlock()
-	}
+	m.forget()
 	return err
 }

@@ -25,6 +25,7 @@ type Facts struct {
 	CPUs       int
 	FreeBytes  int64
 	Sandboxes  int
+	Cordoned   bool          // takes no new sandboxes
 	ClockSkew  time.Duration // the host's clock minus ours, to the second
 	Compose    string        // version as the plugin prints it, "dev" for source builds
 	Engine     string        // version
@@ -76,6 +77,13 @@ func (m *Machine) known() *Facts {
 		return m.facts
 	}
 	return nil
+}
+
+// forget has the next Probe ask.
+func (m *Machine) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.facts = nil
 }
 
 // ProbeNow is Probe without believing an earlier one.
@@ -131,7 +139,7 @@ func parseFacts(out string, at time.Time) (*Facts, error) {
 	f.Kernel, f.Machine, f.Compose = values["kernel"], values["machine"], values["compose"]
 	f.UID, f.CPUs, f.Sandboxes = int(number("uid")), int(number("cpus")), int(number("sandboxes"))
 	f.Firewall = Firewall(values["firewall"])
-	f.InMemory = values["memory"] == "yes"
+	f.InMemory, f.Cordoned = values["memory"] == "yes", values["cordoned"] == "yes"
 	f.FreeBytes = number("free_kb") << 10
 	for text := range strings.FieldsSeq(values["resolvers"]) {
 		if a, err := netip.ParseAddr(text); err == nil {

@@ -64,6 +64,9 @@ func (d *Diagnosis) AddHosts(statuses []sandboxer.HostStatus) {
 			continue
 		}
 		d.Add(subject, OK, "", "%s", capabilities(s))
+		if s.Cordoned {
+			d.Add(subject, Warning, "sandbox hosts uncordon "+s.Host.Name, "is cordoned: it takes no new sandboxes")
+		}
 		if s.Host.Slots > 0 && s.Sandboxes >= s.Host.Slots {
 			d.Add(subject, Warning, "destroy what is not used, or raise slots in its configuration", "all %d slots are taken", s.Host.Slots)
 		}

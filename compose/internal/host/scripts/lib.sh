@@ -8,6 +8,7 @@
 #   76 the job died     77 the job failed   78 the engine does not answer
 #   79 an upload arrived incomplete         80 the root directory is not ours
 #   81 the cached tree is gone              82 the firewall cannot be changed
+#   83 the host takes no new sandboxes
 # Descriptors: 3 the job's output, 4 a worker of the sandbox, 5 builds,
 # 6 a lease, 7 the cache or images, 8 admission or a place for heavy work,
 # 9 the sandbox's lock.

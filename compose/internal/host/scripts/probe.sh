@@ -24,6 +24,7 @@ fact resolvers "$({ outside /etc/resolv.conf; outside /run/systemd/resolve/resol
 set -- "$root"/sb/*
 [ -e "$1" ] || shift
 fact sandboxes "$#"
+[ ! -e "$root/slots/cordoned" ] || fact cordoned yes
 # what containers could reach of the host: its addresses, and ports where it listens on all of them
 awk '/32 host LOCAL/ && a !~ /^127\./ { print "address " a } { a = $2 }' /proc/net/fib_trie 2>/dev/null | sort -u | head -n 32
 awk '$4 == "0A" && $2 ~ /^00000000:/ { print "listens " substr($2, 10) }' /proc/net/tcp 2>/dev/null | sort -u | head -n 3

@@ -7,6 +7,8 @@ refuse() {
 }
 
 claim() {
+	# one that is recreated was here before
+	[ ! -e "$root/slots/cordoned" ] || [ "$generation" -gt 1 ] || refuse 83 "the host is cordoned: it takes no new sandboxes"
 	free_kb=$(df -Pk "$root" | awk 'NR == 2 { print $4 }')
 	[ "$free_kb" -ge "$disk_kb" ] || refuse 71 "$root has $((free_kb / 1024)) MiB free, $((disk_kb / 1024)) MiB are needed"
 	set -- "$root"/sb/*

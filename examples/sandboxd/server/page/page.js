@@ -132,7 +132,7 @@ async function follow() {
 
 async function hosts() {
 	const list = (await (await get("/v1/hosts")).json()).hosts;
-	$("hosts").replaceChildren(...list.map(h => row(el("th", h.host.name, {scope: "row"}), h.host.address, h.available ? "yes" : "no", String(h.sandboxes),
+	$("hosts").replaceChildren(...list.map(h => row(el("th", h.host.name, {scope: "row"}), h.host.address, !h.available ? "no" : h.cordoned ? "cordoned" : "yes", String(h.sandboxes),
 		h.available ? (h.free_slots === undefined ? "no limit" : String(h.free_slots)) : "unknown", h.reason || (h.warnings || []).join("; "))));
 }
 

@@ -35,11 +35,10 @@ func (a *app) hostsCommand() *cobra.Command {
 		Long:    "Ask every configured host whether it can be used now, what it has, and if not, what\nto do about it. Exits 5 if none can.",
 		Example: "  sandbox hosts\n  sandbox hosts --hosts ssh://me@sandboxer01 --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.open(cmd.Context())
+			statuses, err := a.hosts(cmd.Context())
 			if err != nil {
 				return err
 			}
-			statuses := c.Hosts(cmd.Context())
 			if err := a.printHosts(statuses); err != nil {
 				return err
 			}
@@ -154,11 +153,10 @@ func (a *app) profilesCommand() *cobra.Command {
 		Use: "profiles [ID]", Short: "List profiles, or show one", Args: cobra.MaximumNArgs(1),
 		Example: "  sandbox profiles\n  sandbox profiles profile.compose-e2e --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.open(cmd.Context())
+			all, err := a.profiles(cmd.Context())
 			if err != nil {
 				return err
 			}
-			all := c.Profiles()
 			if len(args) == 1 {
 				i := slices.IndexFunc(all, func(p sandboxer.Profile) bool { return p.ID == args[0] })
 				if i < 0 {

@@ -34,11 +34,48 @@ func (a *app) operations(ctx context.Context) (operations, error) {
 	if a.server == "" {
 		return a.open(ctx)
 	}
+	return a.remote()
+}
+
+// remote is the server that is named.
+func (a *app) remote() (*remote.Client, error) {
 	token, err := a.token()
 	if err != nil {
 		return nil, err
 	}
 	return remote.New(a.server, token)
+}
+
+// hosts asks the hosts, which are the server's if one is named.
+func (a *app) hosts(ctx context.Context) ([]sandboxer.HostStatus, error) {
+	if a.server != "" {
+		server, err := a.remote()
+		if err != nil {
+			return nil, err
+		}
+		return server.Hosts(ctx)
+	}
+	c, err := a.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.Hosts(ctx), nil
+}
+
+// profiles are the server's if one is named.
+func (a *app) profiles(ctx context.Context) ([]sandboxer.Profile, error) {
+	if a.server != "" {
+		server, err := a.remote()
+		if err != nil {
+			return nil, err
+		}
+		return server.Profiles(ctx)
+	}
+	c, err := a.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.Profiles(), nil
 }
 
 func (a *app) token() (string, error) {

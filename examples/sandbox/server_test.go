@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/examples/sandboxd/server"
 	"github.com/sand-boxer/sandboxer/extensiontest"
@@ -60,6 +62,16 @@ func newServer(t *testing.T) *cli {
 func TestThroughAServer(t *testing.T) {
 	c := newServer(t)
 	schema(t, "plan", c.must("plan", "--input", "repo=.", "--json"))
+	hosts := c.must("hosts", "--json")
+	schema(t, "host-status-list", hosts)
+	usable := map[string]bool{}
+	for _, h := range decode[[]sandboxer.HostStatus](t, hosts) {
+		usable[h.Host.Name] = h.Available
+	}
+	if diff := cmp.Diff(map[string]bool{"one": true, "dead": false, "broken": true}, usable); diff != "" {
+		t.Errorf("usable hosts: %s", diff)
+	}
+	schema(t, "profile", c.must("profiles", "profile.compose-e2e", "--json"))
 	created := c.must("create", "--input", "repo=.", "--run", "r1", "--label", "a=b", "--json")
 	schema(t, "sandbox", created)
 	s := decode[sandboxer.Sandbox](t, created)
@@ -130,7 +142,8 @@ func TestExitCodesThroughAServer(t *testing.T) {
 		{"a build that fails", []string{"create", "--input", "repo=.", "--host", "broken"}, exitFailed, "| step 3"},
 		{"forward", []string{"forward", destroyed, "web:80"}, exitUsage, "does not work through a server"},
 		{"logs", []string{"logs", destroyed}, exitUsage, "does not work through a server"},
-		{"hosts", []string{"hosts"}, exitUsage, "does not work through a server"},
+		{"doctor", []string{"doctor"}, exitUsage, "does not work through a server"},
+		{"no such profile to show", []string{"profiles", "profile.none"}, exitNotFound, "profile.none"},
 		{"harden", []string{"hosts", "harden"}, exitUsage, "does not work through a server"},
 		{"reap", []string{"reap"}, exitUsage, "does not work through a server"},
 		{"undelivered", []string{"events", "--undelivered"}, exitUsage, "does not work through a server"},

@@ -260,3 +260,23 @@ func (c *Client) Usage(ctx context.Context, by sandboxer.MeterBy, w sandboxer.Wi
 	_, err := c.do(ctx, http.MethodGet, "/v1/usage?"+query.Encode(), nil, &usage)
 	return usage.Meters, err
 }
+
+// Hosts is [sandboxer.Client.Hosts], as the server found them lately.
+func (c *Client) Hosts(ctx context.Context) ([]sandboxer.HostStatus, error) {
+	var list api.HostList
+	if _, err := c.do(ctx, http.MethodGet, "/v1/hosts", nil, &list); err != nil {
+		return nil, err
+	}
+	var all []sandboxer.HostStatus
+	for _, room := range list.Hosts {
+		all = append(all, room.HostStatus)
+	}
+	return all, nil
+}
+
+// Profiles are those that requests to the server may name.
+func (c *Client) Profiles(ctx context.Context) ([]sandboxer.Profile, error) {
+	var list api.ProfileList
+	_, err := c.do(ctx, http.MethodGet, "/v1/profiles", nil, &list)
+	return list.Profiles, err
+}

@@ -150,7 +150,7 @@ func (x *Extension) ProbeHost(ctx context.Context, name string) (sandboxer.HostS
 	status.FreeDisk = sandboxer.Bytes(facts.FreeBytes >> 20 << 20)
 	status.Isolation = x.configs[name].isolation(facts)
 	status.Facts = map[string]string{
-		"engine": facts.Engine, "compose": facts.Compose, "kernel": facts.Kernel, "arch": facts.Arch,
+		"engine": facts.Engine, "compose": facts.Compose, "runc": facts.Runc, "kernel": facts.Kernel, "arch": facts.Arch,
 		"cpus":    strconv.Itoa(facts.CPUs),
 		"storage": facts.Storage, "root": facts.Root, "user": facts.User, "rootless": strconv.FormatBool(facts.Rootless),
 		"userns_remap": strconv.FormatBool(facts.Remapped), "runtimes": runtimes(facts),

@@ -28,7 +28,7 @@ func TestVersionAndInfoDescribeTheEngine(t *testing.T) {
 	if version.Version != info.ServerVersion || version.Version == "" {
 		t.Errorf("version %q, info %q", version.Version, info.ServerVersion)
 	}
-	if version.OS != "linux" || info.OSType != "linux" || version.Arch == "" || info.Architecture == "" || version.KernelVersion == "" {
+	if version.OS != "linux" || info.OSType != "linux" || version.Arch == "" || info.Architecture == "" || version.KernelVersion == "" || info.DefaultRuntime == "runc" && version.Runc == "" {
 		t.Errorf("platform %+v, %+v", version, info)
 	}
 	if info.NCPU < 1 || info.MemTotal < 64<<20 || info.StorageDriver == "" || !strings.HasPrefix(info.RootDir, "/") {

@@ -18,13 +18,22 @@ type Version struct {
 	OS            string // "linux"
 	Arch          string // as Go names it: "amd64"
 	KernelVersion string
+	Runc          string // the version of runc: "1.1.5+ds1"; empty if the engine does not say
 }
 
 // Version asks for the engine's version.
 func (c *Client) Version(ctx context.Context) (Version, error) {
-	var v Version
-	err := c.call(ctx, request{method: http.MethodGet, path: "/version"}, &v)
-	return v, err
+	var answer struct {
+		Version
+		Components []struct{ Name, Version string }
+	}
+	err := c.call(ctx, request{method: http.MethodGet, path: "/version"}, &answer)
+	for _, part := range answer.Components {
+		if part.Name == "runc" {
+			answer.Runc = part.Version
+		}
+	}
+	return answer.Version, err
 }
 
 // Info is what the engine says of its machine and configuration.

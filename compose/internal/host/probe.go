@@ -36,6 +36,7 @@ type Facts struct {
 	InMemory   bool   // secrets can lie on a file system in memory
 	Remapped   bool   // root in a container is another user outside
 	Runtime    string // that the engine runs containers by unless told otherwise
+	Runc       string // version; empty if the engine does not say
 	Runtimes   []engine.Runtime
 	Resolvers  []netip.Addr // name servers that the host asks, less those on the host itself; three at most
 	Addresses  []netip.Addr // of the host, IPv4, less loopback; the first 32
@@ -215,15 +216,18 @@ const minEngine = "20.10"
 
 func (m *Machine) probeEngine(ctx context.Context, f *Facts) error {
 	var info engine.Info
+	var version engine.Version
 	err := ask(ctx, func() (err error) {
-		info, err = m.engine.Info(ctx)
+		if info, err = m.engine.Info(ctx); err == nil {
+			version, err = m.engine.Version(ctx)
+		}
 		return err
 	})
 	if err != nil {
 		return Classify(err)
 	}
 	f.Engine, f.Storage, f.Arch, f.Runtimes = info.ServerVersion, info.StorageDriver, info.Architecture, info.Runtimes
-	f.Rootless, f.Remapped, f.Runtime = info.Rootless(), info.UserNamespaces(), info.DefaultRuntime
+	f.Runc, f.Rootless, f.Remapped, f.Runtime = version.Runc, info.Rootless(), info.UserNamespaces(), info.DefaultRuntime
 	switch {
 	case !slices.Contains(knownRuntimes, f.Runtime):
 		return unavailable("set default-runtime to runc in the engine's configuration, or remove it there", "the host's engine runs containers by %s unless told otherwise, and builds always: what that does with them is not known", f.Runtime)
@@ -235,5 +239,14 @@ func (m *Machine) probeEngine(ctx context.Context, f *Facts) error {
 	if olderThan(f.Engine, "28") {
 		f.Warnings = append(f.Warnings, "Docker Engine before 28 routes container addresses to the host's neighbours; sandboxes with denied egress are not affected")
 	}
+	if escapable(f.Runc) {
+		f.Warnings = append(f.Warnings, "runc "+f.Runc+" may have CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881, by which a container gets out, unless the distribution has mended them; 1.2.8 and 1.3.3 have")
+	}
 	return nil
+}
+
+// escapable reports whether a version of runc is one that had known ways out
+// of a container when it was released.
+func escapable(runc string) bool {
+	return olderThan(runc, "1.2.8") || !olderThan(runc, "1.3") && olderThan(runc, "1.3.3")
 }

@@ -144,6 +144,17 @@ func TestProbeOnceForAll(t *testing.T) {
 	}
 }
 
+func TestEscapable(t *testing.T) {
+	for version, want := range map[string]bool{
+		"1.1.5+ds1": true, "1.2.7": true, "1.2.8": false, "1.2.9": false, "1.3.0": true, "1.3.2": true, "1.3.3": false,
+		"1.4.0": false, "1.3.3-0ubuntu1": false, "": false,
+	} {
+		if got := escapable(version); got != want {
+			t.Errorf("runc %q escapable: %v", version, got)
+		}
+	}
+}
+
 func TestParseFacts(t *testing.T) {
 	t.Parallel()
 	const good = "root /r\nroot_id 0123\nsocket /s\nuser u\nuid 5\nclock 1000\ncompose 2.40.3\ncompose_progress yes\nmemory yes\n"

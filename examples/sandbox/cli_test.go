@@ -89,6 +89,7 @@ func TestBadInput(t *testing.T) {
 		says []string
 	}{
 		{"no such command", []string{"make"}, exitUsage, []string{"make", "--help"}},
+		{"nearly a command", []string{"destory"}, exitUsage, []string{"did you mean destroy?"}},
 		{"no such flag", []string{"create", "--inputs", "x"}, exitUsage, []string{"--inputs"}},
 		{"malformed input", []string{"create", "--input", "repo"}, exitUsage, []string{"name=value"}},
 		{"no such profile", []string{"create", "--profile", "profile.none", "--input", "repo=."}, exitNotFound, []string{"profile.none", "profile.compose-e2e"}},

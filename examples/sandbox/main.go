@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/sand-boxer/sandboxer"
@@ -122,7 +123,7 @@ func (a *app) command() *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true, Version: version(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q, see sandbox --help", args[0])}
+				return usageError{unknownCommand(cmd, args[0])}
 			}
 			return cmd.Help()
 		},
@@ -153,4 +154,13 @@ func (a *app) command() *cobra.Command {
 		}
 	}
 	return cmd
+}
+
+func unknownCommand(cmd *cobra.Command, typed string) error {
+	err := fmt.Errorf("unknown command %q, see sandbox --help", typed)
+	cmd.SuggestionsMinimumDistance = 2 // letters that differ
+	if near := cmd.SuggestionsFor(typed); len(near) > 0 {
+		return sandboxer.WithHint(err, "did you mean %s?", strings.Join(near, " or "))
+	}
+	return err
 }

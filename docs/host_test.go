@@ -19,6 +19,7 @@ import (
 // firewall rules are its own too. What root changes lies in a layer that goes
 // with the test.
 func TestRunbookHost(t *testing.T) {
+	t.Parallel()
 	hosttest.Require(t)
 	if os.Getuid() != 0 {
 		t.Skip("namespaces need root")

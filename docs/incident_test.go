@@ -18,6 +18,7 @@ import (
 // TestRunbookIncident brings about what the page is for, and runs its commands
 // then.
 func TestRunbookIncident(t *testing.T) {
+	t.Parallel()
 	hosttest.Require(t)
 	bin := filepath.Dir(hosttest.Program(t, "examples/sandbox"))
 	host, server := hosttest.SSH(t)

@@ -14,6 +14,7 @@ import (
 // TestREADME runs what the README shows: its first sandbox with what it
 // prints, and every call of the command line. Its first block is run by CI.
 func TestREADME(t *testing.T) {
+	t.Parallel()
 	bin := t.TempDir()
 	term := newcomer(t, bin)
 	term.set("GOBIN", bin)
@@ -41,6 +42,7 @@ func TestCIRunsREADME(t *testing.T) {
 // TestConsolesOfPages runs the commands of the pages for siblings and for
 // authors of extensions.
 func TestConsolesOfPages(t *testing.T) {
+	t.Parallel()
 	term := newcomer(t, filepath.Dir(hosttest.Program(t, "examples/sandbox")))
 	term.set("repo", repotest.Demo(t))
 	for _, page := range []string{"integrations/glas-harness.md", "integrations/wise-validator.md", "integrations/snuggle-inventor.md", "writing-an-extension.md"} {
@@ -51,6 +53,7 @@ func TestConsolesOfPages(t *testing.T) {
 // TestMakeTarget makes the target that stands in for an earlier one, in a
 // repository whose check wants a sandbox that is ready.
 func TestMakeTarget(t *testing.T) {
+	t.Parallel()
 	bin := filepath.Dir(hosttest.Program(t, "examples/sandbox"))
 	term := newcomer(t, bin)
 	repo := repotest.New(t, map[string]string{

@@ -13,6 +13,7 @@ import (
 // TestRunbookComposeE2E runs the whole page against a host that is reached
 // through a real OpenSSH server.
 func TestRunbookComposeE2E(t *testing.T) {
+	t.Parallel()
 	host, server := hosttest.SSH(t)
 	bin := filepath.Dir(hosttest.Program(t, "examples/sandbox"))
 	_, port, _ := strings.Cut(server.Addr, ":")

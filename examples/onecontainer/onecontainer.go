@@ -185,9 +185,9 @@ func (x *Extension) WaitReady(ctx context.Context, h sandboxer.Handle) (sandboxe
 	}, nil
 }
 
-// rounds is how often Teardown looks again: what raced with it may have made
-// something after it looked.
-const rounds = 3
+// patience is how long Teardown looks again: another one may be at work, and
+// what raced with it may have made something after it looked.
+const patience = 10 * time.Second
 
 // Teardown implements [sandboxer.Extension]. It works from the id, and what it
 // says is what the engine answers afterwards.
@@ -201,7 +201,7 @@ func (x *Extension) Teardown(ctx context.Context, h sandboxer.Handle) (sandboxer
 		return removal, fmt.Errorf("generation %d of sandbox %s is there: %w", record.Handle.Generation, h.SandboxID, sandboxer.ErrConflict)
 	}
 	var last error
-	for range rounds {
+	for deadline := time.Now().Add(patience); ; {
 		there, err := x.objects(ctx, h.SandboxID)
 		if err != nil {
 			return removal, err
@@ -210,7 +210,11 @@ func (x *Extension) Teardown(ctx context.Context, h sandboxer.Handle) (sandboxer
 			removal.VerifiedAt = time.Now().UTC()
 			return removal, nil
 		}
-		removal.Removed, last = removal.Residue, x.remove(ctx, there)
+		if time.Now().After(deadline) {
+			return removal, errors.Join(&sandboxer.ResidueError{Residue: removal.Residue}, last)
+		}
+		if removal.Removed, last = removal.Residue, x.remove(ctx, there); last != nil {
+			time.Sleep(100 * time.Millisecond)
+		}
 	}
-	return removal, errors.Join(&sandboxer.ResidueError{Residue: removal.Residue}, last)
 }

@@ -327,6 +327,7 @@ secrets:
 // TestSecretsAreNowhereElse gives secrets to services over a real SSH
 // connection, for users of three kinds, and then looks for them everywhere.
 func TestSecretsAreNowhereElse(t *testing.T) {
+	t.Parallel()
 	birds := newCanaries("DB_PASSWORD", "token", "cert")
 	r, w, db := secretRig(t, birds)
 	repo := repotest.New(t, map[string]string{"compose.yaml": secretsCompose, "user.Dockerfile": strings.Replace(repotest.Dockerfile, "ENTRYPOINT", "USER 4321\nENTRYPOINT", 1)})
@@ -422,6 +423,7 @@ func checkModes(t *testing.T, id string) {
 // TestFailuresShowNoSecret: a service prints what it was given and ends; what
 // is told of that has its log, and not the secret.
 func TestFailuresShowNoSecret(t *testing.T) {
+	t.Parallel()
 	birds := newCanaries("DB_PASSWORD", "token", "cert")
 	r, w, db := secretRig(t, birds)
 	for name, service := range map[string]string{

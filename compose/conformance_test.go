@@ -16,11 +16,14 @@ import (
 // TestConformance runs the kit that every extension must pass, on the real
 // engine, on this machine and through a real OpenSSH server.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	requireEngine(t)
 	t.Run("local", func(t *testing.T) {
+		t.Parallel()
 		conform(t, nil, compose.HostConfig{Name: "here", Address: "local:", Root: filepath.Join(t.TempDir(), "host")})
 	})
 	t.Run("ssh", func(t *testing.T) {
+		t.Parallel()
 		server := sshtest.Start(t, sshtest.Options{})
 		conform(t, server, sshHost(t, server, server.Addr))
 	})

@@ -220,6 +220,7 @@ func runsUnderRunc(t *testing.T, r *rig, image string) {
 
 // TestContainersAreConfined reads what the kernel says of a program inside.
 func TestContainersAreConfined(t *testing.T) {
+	t.Parallel()
 	r := localRig(t)
 	box := r.create(t, request(repotest.New(t, map[string]string{"compose.yaml": `
 services:

@@ -12,6 +12,7 @@ import (
 // TestLinkCut: whatever the moment at which the link to the host breaks, the
 // create ends as if it had not.
 func TestLinkCut(t *testing.T) {
+	t.Parallel()
 	requireEngine(t)
 	server := sshtest.Start(t, sshtest.Options{})
 	proxy := sshtest.NewProxy(t, server.Addr)

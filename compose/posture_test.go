@@ -78,6 +78,7 @@ func hostServer(t *testing.T) (address string) {
 // TestEgressIsDenied looks from inside: nothing outside is reached, no name
 // outside resolves, and neither does the host answer; the neighbour service does.
 func TestEgressIsDenied(t *testing.T) {
+	t.Parallel()
 	r := localRig(t)
 	repo := repotest.New(t, map[string]string{"compose.yaml": `
 services:
@@ -122,6 +123,7 @@ func lastOctet(ip string) int {
 // TestEgressIsAllowlisted: what is on the list is reached through the proxy,
 // and nothing else is, with or without it.
 func TestEgressIsAllowlisted(t *testing.T) {
+	t.Parallel()
 	listed, other := hostServer(t), hostServer(t)
 	host, port, _ := net.SplitHostPort(listed)
 	r := localRig(t, profileWith(t, "profile.listed", func(p *sandboxer.Profile) {
@@ -189,6 +191,7 @@ func assertProxyEnvironment(t *testing.T, r *rig, id string) {
 // TestEgressIsAllowed: what is open is said to be open, and a profile that
 // requires otherwise gets nothing.
 func TestEgressIsAllowed(t *testing.T) {
+	t.Parallel()
 	open := profileWith(t, "profile.open", func(p *sandboxer.Profile) { p.Network = sandboxer.Network{Egress: sandboxer.EgressAllow} })
 	strict := open
 	strict.ID, strict.Require = "profile.strict", []string{"network.host"}

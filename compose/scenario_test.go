@@ -94,6 +94,7 @@ func assertNothingPublished(t *testing.T) {
 // TestHonestFilesBehaveAsWithPlainCompose checks what a program sees: its
 // environment, files, aliases and volumes.
 func TestHonestFilesBehaveAsWithPlainCompose(t *testing.T) {
+	t.Parallel()
 	r, _ := sshRig(t)
 	repo := repotest.New(t, map[string]string{
 		"compose.yaml": `
@@ -154,6 +155,7 @@ secrets: {token: {file: ./token.txt}}
 // TestFailures: each ends with a typed error that says what went wrong, and
 // with nothing left.
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, compose, dockerfile string
 		is                        error
@@ -178,7 +180,9 @@ func TestFailures(t *testing.T) {
 				files["Dockerfile"] = tt.dockerfile
 			}
 			req := request(repotest.New(t, files))
-			req.Profile = "profile.quick"
+			if tt.is == sandboxer.ErrReadyTimeout {
+				req.Profile = "profile.quick"
+			}
 			s, err := r.Create(t.Context(), req)
 			if err == nil {
 				t.Fatal("create succeeded")
@@ -204,6 +208,7 @@ func TestFailures(t *testing.T) {
 
 // TestKeepFailed leaves what failed standing, to look at, until it is destroyed.
 func TestKeepFailed(t *testing.T) {
+	t.Parallel()
 	r := localRig(t)
 	req := request(repotest.New(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [exit, "3", 100ms]}}`}))
 	req.KeepFailed = true
@@ -225,9 +230,10 @@ func TestKeepFailed(t *testing.T) {
 // TestLeaseIsHonouredWithoutAClient: the host ends an overdue sandbox by
 // itself; the record follows.
 func TestLeaseIsHonouredWithoutAClient(t *testing.T) {
+	t.Parallel()
 	r := localRig(t)
 	req := request(repotest.New(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", x]}}`}))
-	req.TTL = sandboxer.Duration(15 * time.Second)
+	req.TTL = sandboxer.Duration(30 * time.Second) // more than a create takes on a busy machine
 	s := r.create(t, req)
 	deadline := time.Now().Add(60 * time.Second)
 	for len(r.leftovers(s.ID)) > 0 {
@@ -249,6 +255,7 @@ func TestLeaseIsHonouredWithoutAClient(t *testing.T) {
 
 // TestAdoptFromTheHostAlone: with the store lost, a host still tells what it holds.
 func TestAdoptFromTheHostAlone(t *testing.T) {
+	t.Parallel()
 	r := localRig(t)
 	s := r.create(t, request(repotest.New(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", x]}}`})))
 	lost := &rig{root: r.root, host: r.host, store: sandboxer.NewMemoryStore()}
@@ -273,6 +280,7 @@ func TestAdoptFromTheHostAlone(t *testing.T) {
 
 // TestDestroyAgainstRecreate: two destroy what a third recreates; one end.
 func TestDestroyAgainstRecreate(t *testing.T) {
+	t.Parallel()
 	r := localRig(t)
 	repo := repotest.New(t, map[string]string{"compose.yaml": `services: {web: {build: ., command: [serve, "8080", x]}}`})
 	for round := range 3 {

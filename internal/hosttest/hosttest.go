@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sand-boxer/sandboxer/compose"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
@@ -86,20 +85,6 @@ func open(t testing.TB, address string) *Host {
 	}
 	t.Cleanup(h.assertEmpty)
 	return h
-}
-
-// Configs is the content of File.
-func (h *Host) Configs() []compose.HostConfig {
-	h.t.Helper()
-	text, err := os.ReadFile(h.File)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	configs, err := compose.ParseHosts(h.File, text)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return configs
 }
 
 // AssertNothing asks the engine and the disk whether anything carries the id

@@ -274,13 +274,3 @@ func Operations() []Operation {
 		},
 	}
 }
-
-// Lookup finds an operation.
-func Lookup(operationID string) (Operation, bool) {
-	for _, o := range Operations() {
-		if o.ID == operationID {
-			return o, true
-		}
-	}
-	return Operation{}, false
-}

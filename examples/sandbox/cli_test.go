@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
@@ -14,7 +15,7 @@ import (
 // TestTheFiveCalls are the workplan's, as written there, on this machine and
 // on a real OpenSSH server.
 func TestTheFiveCalls(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	t.Run("local", func(t *testing.T) { fiveCalls(t, newCLI(t, `address: "local:"`)) })
 	t.Run("ssh", func(t *testing.T) {
 		server := sshtest.Start(t, sshtest.Options{})
@@ -56,7 +57,7 @@ func fiveCalls(t *testing.T, c *cli) {
 
 // TestEveryDocumentMatchesItsSchema covers the commands that need no sandbox.
 func TestEveryDocumentMatchesItsSchema(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	c := newCLI(t, `address: "local:"`)
 	for _, tt := range []struct {
 		schema string
@@ -131,7 +132,7 @@ func TestBadInput(t *testing.T) {
 
 // TestHostsThatCannotBeUsed: typed, explained, tried once.
 func TestHostsThatCannotBeUsed(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	server := sshtest.Start(t, sshtest.Options{})
 	stranger := sshtest.Start(t, sshtest.Options{})
 	target := "name: there\naddress: ssh://" + server.User + "@" + server.Addr

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/examples/statehub/hub"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 )
 
 // withHub is the same command with a State Hub.
@@ -50,7 +51,7 @@ func ask[T any](t *testing.T, url string) T {
 // TestAHubSeesAWholeLife: what the real engine goes through arrives at the
 // reference hub exactly as docs/statehub.md says, in both shapes.
 func TestAHubSeesAWholeLife(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	c := newCLI(t, "address: 'local:'\nprice: {currency: EUR, micros_per_hour: 36000000}")
 	repo := smallRepo(t)
 	for _, shape := range []string{"cloudevents", "progress"} {
@@ -109,7 +110,7 @@ func decodeLines[T any](t *testing.T, text string) []T {
 // TestUndeliveredEvents are shown with what became of them, and delivered when
 // the hub is back.
 func TestUndeliveredEvents(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	var answer atomic.Int32
 	answer.Store(http.StatusServiceUnavailable)
 	var mu sync.Mutex
@@ -166,7 +167,7 @@ func TestUndeliveredEvents(t *testing.T) {
 
 // TestUsageFormats are a table, JSON by its schema, and CSV.
 func TestUsageFormats(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	c := newCLI(t, "address: 'local:'\nprice: {currency: EUR, micros_per_hour: 36000000}")
 	id := strings.TrimSpace(c.must("create", "-q", "--input", "repo="+smallRepo(t), "--project", "shop"))
 	c.must("destroy", id)

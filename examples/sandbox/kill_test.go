@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 )
 
 // asCommand makes the test binary be the command itself, so that a whole
@@ -99,7 +100,7 @@ func untilStage(progress io.Reader, stage string, reached chan<- struct{}) {
 // reconcile afterwards leaves nothing of what was not finished, the record
 // true and the event numbers without gaps.
 func TestKill(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	c := newCLI(t, `address: "local:"`)
 	repo := smallRepo(t)
 	create := func(label string) []string {

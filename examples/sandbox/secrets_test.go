@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 )
 
@@ -23,7 +24,7 @@ setup: {secret_refs: [PASSWORD, token, key]}
 // TestSecrets come from a variable, a file and a command, each where the
 // operator says, reach the services, and are in nothing that is printed.
 func TestSecrets(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	c := newCLI(t, "name: here\naddress: 'local:'")
 	dir, canary := t.TempDir(), "canary-"+rand.Text()
 	repotest.Write(t, filepath.Join(dir, "profiles", "secrets.yaml"), secretProfile, 0o644)
@@ -58,7 +59,7 @@ secrets: {PASSWORD: {environment: PASSWORD}}
 	password := []string{"--secret", "PASSWORD=env:CLI_TEST_PASSWORD"}
 	run(exitDone, append(append([]string{"plan", "--json"}, request(repo)...), password...)...)
 	box := decode[sandboxer.Sandbox](t, run(exitDone, append(append([]string{"create", "--json", "-v"}, request(repo)...), password...)...))
-	t.Cleanup(func() { c.must("destroy", box.ID); c.assertNothing(box.ID) })
+	t.Cleanup(func() { c.must("destroy", box.ID); c.host.AssertNothing(box.ID) })
 	run(exitDone, "get", box.ID, "--json")
 	run(exitDone, "list", "--json")
 	run(exitDone, "events", box.ID, "--json")

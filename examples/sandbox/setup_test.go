@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"github.com/sand-boxer/sandboxer/examples/sandbox/doctor"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 )
 
 // TestNewcomer: init writes a configuration that doctor and plan then use.
 func TestNewcomer(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	t.Setenv("XDG_CONFIG_HOME", "")

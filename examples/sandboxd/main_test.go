@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 )
 
@@ -30,47 +31,29 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// requireEngine skips a test where there is no engine with compose, and fails
-// it where one is required.
-func requireEngine(t *testing.T) {
-	t.Helper()
-	out, err := exec.Command("docker", "compose", "version").CombinedOutput()
-	if err == nil {
-		out, err = exec.Command("docker", "info").CombinedOutput()
-	}
-	switch {
-	case err == nil:
-	case os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1":
-		t.Fatalf("the Docker Engine with its compose plugin is required: %v: %s", err, out)
-	default:
-		t.Skipf("needs a Docker Engine with its compose plugin: %v", err)
-	}
-}
-
 // A daemon is sandboxd with records, host directory and workspaces of the test's own.
 type daemon struct {
-	t                      *testing.T
-	db, hosts, root, repos string
-	url                    string // of the running process
-	process                *exec.Cmd
+	t         *testing.T
+	host      *hosttest.Host
+	db, repos string
+	url       string // of the running process
+	process   *exec.Cmd
 }
 
 func newDaemon(t *testing.T) *daemon {
 	t.Helper()
 	dir := t.TempDir()
-	d := &daemon{t: t, db: filepath.Join(dir, "records.db"), hosts: filepath.Join(dir, "hosts.yaml"), root: filepath.Join(dir, "host"), repos: filepath.Join(dir, "repos")}
-	repotest.Write(t, d.hosts, "hosts:\n- {address: 'local:', root: "+d.root+"}\n", 0o600)
+	d := &daemon{t: t, host: hosttest.Local(t), db: filepath.Join(dir, "records.db"), repos: filepath.Join(dir, "repos")}
 	if err := os.Mkdir(d.repos, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(d.nothingLeft)
 	return d
 }
 
 // start runs the command as a process of its own.
 func (d *daemon) start(more ...string) {
 	d.t.Helper()
-	d.process = exec.Command(os.Args[0], append([]string{"--addr", "127.0.0.1:0", "--db", d.db, "--hosts", d.hosts, "--workspaces", d.repos}, more...)...)
+	d.process = exec.Command(os.Args[0], append([]string{"--addr", "127.0.0.1:0", "--db", d.db, "--hosts", d.host.File, "--workspaces", d.repos}, more...)...)
 	d.process.Env = append(os.Environ(), asCommand+"=1")
 	d.process.Stderr = os.Stderr
 	out, err := d.process.StdoutPipe()
@@ -125,35 +108,6 @@ func (d *daemon) send(method, path, body string, status int, headers ...string) 
 	return s
 }
 
-// absent asks the engine itself whether anything carries the id.
-func (d *daemon) absent(id string) {
-	d.t.Helper()
-	for _, list := range []string{"container ls -aq", "network ls -q", "volume ls -q", "image ls -aq"} {
-		out, err := exec.Command("docker", append(strings.Fields(list), "--filter", "label=dev.sandboxer.id="+id)...).CombinedOutput()
-		if err != nil || strings.TrimSpace(string(out)) != "" {
-			d.t.Errorf("docker %s with id %s: %v %s", list, id, err, out)
-		}
-	}
-}
-
-// nothingLeft waits until the host has removed what builds left.
-func (d *daemon) nothingLeft() {
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		var left []string
-		for _, dir := range []string{"sb", "lock", "net", "cache/src", "cache/steps"} {
-			below, _ := filepath.Glob(filepath.Join(d.root, dir, "*"))
-			left = append(left, below...)
-		}
-		if len(left) == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			d.t.Errorf("left on disk: %q", left)
-			return
-		}
-	}
-}
-
 // smallRepo is a working tree below the workspaces whose one service serves HTTP.
 func (d *daemon) smallRepo(name string) {
 	d.t.Helper()
@@ -165,7 +119,7 @@ func (d *daemon) smallRepo(name string) {
 
 // TestOnTheEngine is a life of the demo repository over HTTP.
 func TestOnTheEngine(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	d := newDaemon(t)
 	if err := os.Rename(repotest.Demo(t), filepath.Join(d.repos, "demo")); err != nil {
 		t.Fatal(err)
@@ -183,20 +137,20 @@ func TestOnTheEngine(t *testing.T) {
 	if s := d.send("DELETE", at, "", http.StatusOK); s.State != sandboxer.StateDestroyed {
 		t.Errorf("destroyed, it is %s", s.State)
 	}
-	d.absent(s.ID)
+	d.host.AssertNothing(s.ID)
 }
 
 // TestKilled kills the server in the middle of a create. The next one removes
 // what was half done, and says so.
 func TestKilled(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	d := newDaemon(t)
 	d.smallRepo("shop")
 	d.start()
 	s := d.send("POST", "/v1/sandboxes", `{"profile":"profile.compose-e2e","inputs":{"repo":"shop"}}`, http.StatusAccepted, "Prefer", "respond-async")
 	at := "/v1/sandboxes/" + s.ID
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		if left, _ := filepath.Glob(filepath.Join(d.root, "sb", "*")); len(left) > 0 || time.Now().After(deadline) {
+		if left, _ := filepath.Glob(filepath.Join(d.host.Root, "sb", "*")); len(left) > 0 || time.Now().After(deadline) {
 			break
 		}
 	}
@@ -211,7 +165,7 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("it is still %s (%s)", now.State, now.Reason)
 		}
 	}
-	d.absent(s.ID)
+	d.host.AssertNothing(s.ID)
 	interrupted := false
 	for _, e := range d.events(s.ID) {
 		interrupted = interrupted || e.Reason == sandboxer.ReasonInterrupted
@@ -238,7 +192,7 @@ func (d *daemon) events(id string) []sandboxer.Event {
 // TestPageOfTheDocumentation runs the shell blocks of docs/sandboxd.md that
 // use curl, in order, against a server on the engine.
 func TestPageOfTheDocumentation(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	for _, tool := range []string{"curl", "jq"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			if os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
@@ -272,7 +226,7 @@ func TestPageOfTheDocumentation(t *testing.T) {
 	}
 	for line := range strings.Lines(string(out)) {
 		if id := strings.TrimSpace(line); sandboxer.ValidID(id) {
-			d.absent(id)
+			d.host.AssertNothing(id)
 		}
 	}
 }

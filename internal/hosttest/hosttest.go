@@ -18,7 +18,7 @@ import (
 // A Host is this machine with a root directory of the test's own.
 type Host struct {
 	Root string // what lies there is the test's
-	File string // a hosts.yaml that has this host alone, named here
+	File string // a hosts.yaml that has this host alone; Local and SSH name it here
 
 	t testing.TB
 }
@@ -43,7 +43,8 @@ func Require(t testing.TB) {
 // Local is this machine without SSH.
 func Local(t testing.TB) *Host {
 	t.Helper()
-	return open(t, `address: "local:"`)
+	Require(t)
+	return Entry(t, "name: here\naddress: \"local:\"")
 }
 
 // SSH is this machine, reached through a real OpenSSH server.
@@ -56,7 +57,8 @@ func SSH(t testing.TB) (*Host, *sshtest.Server) {
 // Behind is this machine, reached through the server given.
 func Behind(t testing.TB, server *sshtest.Server) *Host {
 	t.Helper()
-	return open(t, fmt.Sprintf("address: ssh://%s@%s\n    known_hosts: [%s]\n    identity_files: [%s]",
+	Require(t)
+	return Entry(t, fmt.Sprintf("name: here\naddress: ssh://%s@%s\nknown_hosts: [%s]\nidentity_files: [%s]",
 		server.User, server.Addr, server.KnownHosts, server.IdentityFile))
 }
 
@@ -73,13 +75,13 @@ func Default(t testing.TB, home string) *Host {
 	return &Host{Root: root, t: t}
 }
 
-// open expects nothing of any sandbox in the root directory when t has ended.
-func open(t testing.TB, address string) *Host {
+// Entry is the host of an entry of hosts.yaml, to which a root directory is
+// added. Nothing of any sandbox may be there when t has ended.
+func Entry(t testing.TB, entry string) *Host {
 	t.Helper()
-	Require(t)
 	dir := t.TempDir()
 	h := &Host{Root: filepath.Join(dir, "host"), File: filepath.Join(dir, "hosts.yaml"), t: t}
-	text := fmt.Sprintf("hosts:\n  - name: here\n    %s\n    root: %s\n", address, h.Root)
+	text := "hosts:\n  - " + strings.ReplaceAll(entry, "\n", "\n    ") + "\n    root: " + h.Root + "\n"
 	if err := os.WriteFile(h.File, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -284,32 +284,3 @@ func (j *judge) tmpfs(at attr, written string, memory int64) string {
 	}
 	return bounded
 }
-
-// references are the secrets and configs that a service reads.
-func (j *judge) references(at attr, s types.ServiceConfig, out *service) {
-	c := &out.fixed
-	for i, r := range s.Secrets {
-		ref := j.reference(at.at("secrets").item(i), types.FileReferenceConfig(r), "/run/secrets")
-		if name := j.provided[r.Source]; name != "" {
-			out.mounts = append(out.mounts, j.secretMount(name, s, types.FileReferenceConfig(r)))
-			continue
-		}
-		c.Secrets = append(c.Secrets, ref)
-	}
-	for i, r := range s.Configs {
-		c.Configs = append(c.Configs, j.reference(at.at("configs").item(i), types.FileReferenceConfig(r), "/"))
-	}
-}
-
-// reference judges where a secret or config is mounted: by a relative name, below dir.
-func (j *judge) reference(at attr, r types.FileReferenceConfig, dir string) canonicalReference {
-	target := cmp.Or(r.Target, r.Source)
-	if !path.IsAbs(target) {
-		if strings.Contains(target, "..") {
-			j.deny("VOL-TARGET", at.at("target"), fmt.Sprintf("is %s, which leaves its directory", target), "write a name or an absolute path")
-		}
-		target = path.Join(dir, target)
-	}
-	j.target(at, target)
-	return canonicalReference{Source: r.Source, Target: r.Target}
-}

@@ -177,6 +177,10 @@ var honest = map[string]struct {
 			"services/a/volumes": []any{map[string]any{"type": "bind", "source": workdir + "/data", "target": "/d", "bind": map[string]any{"create_host_path": false}}}, "volumes": nil,
 		},
 	},
+	"shared memory of the host": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, mem_limit: 512m, volumes: ['/dev/shm:/dev/shm']}, b: {image: x, shm_size: 128m, volumes: [{type: bind, source: /dev/shm, target: /dev/shm/}]}}"},
+		want: map[string]any{"services/a/volumes": nil, "services/a/shm_size": 512 << 20, "services/b/volumes": nil, "services/b/shm_size": 128 << 20},
+	},
 	"a later file that resets": {
 		tree: memoryTree{"compose.yaml": "include: [{path: [a.yml, b.yml]}]\n", "a.yml": "services: {a: {image: x, ports: ['80:80'], environment: {A: 1, B: 2}, command: [run]}}", "b.yml": "services: {a: {ports: !reset [], environment: !override {C: 3}, command: !reset null}}"},
 		want: map[string]any{"services/a/environment": map[string]any{"C": "3"}, "services/a/command": nil},

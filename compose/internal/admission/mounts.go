@@ -11,6 +11,10 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
+// sharedMemory of the host is bound by what needs more of it than the engine
+// gives, such as browsers.
+const sharedMemory = "/dev/shm"
+
 // mounts judges everything a service mounts but secrets and configs.
 func (j *judge) mounts(at attr, s types.ServiceConfig, out *service) {
 	for i, v := range s.Volumes {
@@ -24,6 +28,11 @@ func (j *judge) mounts(at attr, s types.ServiceConfig, out *service) {
 		keep := true
 		switch v.Type {
 		case types.VolumeTypeBind:
+			if v.Source == sharedMemory && path.Clean(v.Target) == sharedMemory {
+				j.rewrite("HOST-SHM", from, "")
+				out.fixed.ShmSize = cmp.Or(out.fixed.ShmSize, out.fixed.MemLimit)
+				continue
+			}
 			m.from, keep = j.bind(from, v)
 			m.Bind = &canonicalBindOptions{}
 		case types.VolumeTypeVolume:

@@ -150,6 +150,7 @@ var rules = []Rule{
 	{ID: "BIND-PROPAGATION", Class: Never, ByValue: true, Service: "volumes.[].bind.propagation", Reason: "shares mounts with the host", Hint: "remove it"},
 	{ID: "BIND-OPTIONS", Class: Rewrite, Service: "volumes.[].bind.create_host_path volumes.[].bind.recursive volumes.[].bind.selinux", Reason: "is dropped"},
 	{ID: "HOST-TIME", Class: Rewrite, Reason: "is not mounted: set TZ in the environment to choose a time zone"},
+	{ID: "HOST-SHM", Class: Rewrite, Reason: "is not mounted: the container has a /dev/shm of its own, as large as its memory unless shm_size says otherwise"},
 	{ID: "TMPFS", Class: Rewrite, Service: "tmpfs volumes.[].tmpfs.**", Reason: "is bounded and mounted nosuid,nodev"},
 	{ID: "VOLUMES-FROM", Class: Never, ByValue: true, Service: "volumes_from", Reason: "mounts what belongs to another container of the host", Hint: "name a service of this file"},
 

@@ -315,3 +315,26 @@ func assertNoGaps(t *testing.T, c *sandboxer.Client, id string) {
 		}
 	}
 }
+
+// TestImageOfAnotherService: a Dockerfile starts from the image that another
+// service builds, by the name it has in the file. Two copies do not meet, and
+// the name means nothing on the host afterwards.
+func TestImageOfAnotherService(t *testing.T) {
+	r := localRig(t)
+	repo := repotest.New(t, map[string]string{
+		"compose.yaml": "services:\n  web: {build: ./web, command: [serve, '8080', started], depends_on: [toolbox]}\n" +
+			"  toolbox: {build: ., image: sandboxer-test-toolbox, command: [serve, '8080', toolbox]}\n",
+		"web/Dockerfile": "FROM sandboxer-test-toolbox\nENV ADDED=1\n",
+	})
+	boxes := r.createAll(t, repo, 2)
+	for _, box := range boxes {
+		if text := get(t, r.Client, box.ID, "web", 8080, "/"); !strings.Contains(text, "started") {
+			t.Errorf("%s answered %q", box.ID, text)
+		}
+	}
+	if out, err := exec.Command("docker", "image", "inspect", "sandboxer-test-toolbox").CombinedOutput(); err == nil {
+		t.Errorf("the image is on the host by its own name: %s", out)
+	}
+	r.destroyAll(t, boxes)
+	r.assertRootEmpty(t)
+}

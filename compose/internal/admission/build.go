@@ -56,6 +56,7 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 	}
 	j.buildDropped(at, b)
 	if ok {
+		j.siblingBases(at, name, out)
 		j.buildRuntime(at, b, out)
 	}
 	return out

@@ -73,6 +73,9 @@ func (j *judge) confinement(at attr, s types.ServiceConfig, c *canonicalService)
 	if s.Cgroup != "" && s.Cgroup != "private" {
 		j.refuse("CGROUP-MODE", at.at("cgroup"), s.Cgroup)
 	}
+	if s.Umask != nil { // 000 asks for something, too
+		j.deny("UMASK", at.at("umask"), "")
+	}
 	j.runtime(at, s)
 	c.PidMode, c.IPCMode, c.Cgroup = s.Pid, s.Ipc, s.Cgroup
 	for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -159,13 +160,14 @@ services:
 	}
 }
 
-// TestSteeringVariables: what configures docker where it runs is not taken from .env; what only looks like it is.
+// TestSteeringVariables: what configures docker where it runs is not taken from .env; what only looks like it is,
+// and the profiles that plain compose would activate: they choose among services that are judged anyway.
 func TestSteeringVariables(t *testing.T) {
 	plan, a, _ := accept(t, request(memoryTree{
 		"compose.yaml": "services: {a: {image: 'a:${DOCKER_TAG}', command: ['${DOCKER_HOST-none}', '${COMPOSE_PROJECT_NAME}']}, b: {image: b, profiles: [p]}}",
 		".env":         "DOCKER_TAG=1\nDOCKER_HOST=tcp://x\nCOMPOSE_PROFILES=p\nCOMPOSE_PROJECT_NAME=victim\n",
 	}))
-	if len(plan.Services) != 1 || plan.Services[0].Image != "a:1" {
+	if len(plan.Services) != 2 || plan.Services[0].Image != "a:1" {
 		t.Errorf("%+v", plan.Services)
 	}
 	var dropped []string
@@ -174,7 +176,20 @@ func TestSteeringVariables(t *testing.T) {
 			dropped = append(dropped, r.Path)
 		}
 	}
-	if got := strings.Join(dropped, " "); got != ".env.COMPOSE_PROFILES .env.COMPOSE_PROJECT_NAME .env.DOCKER_HOST" {
+	if got := strings.Join(dropped, " "); got != ".env.COMPOSE_PROJECT_NAME .env.DOCKER_HOST" {
 		t.Errorf("dropped %s", got)
+	}
+}
+
+// TestProfilesOfTheRequestWin over those that .env names, which are then said to have no effect.
+func TestProfilesOfTheRequestWin(t *testing.T) {
+	req := request(memoryTree{
+		"compose.yaml": "services: {a: {image: a, profiles: [p]}, b: {image: b, profiles: [q]}}",
+		".env":         "COMPOSE_PROFILES=p\n",
+	})
+	req.Profiles = []string{"q"}
+	plan, a, _ := accept(t, req)
+	if len(plan.Services) != 1 || plan.Services[0].Name != "b" || !slices.Contains(rewrites(a), "DOTENV") {
+		t.Errorf("%+v, %v", plan.Services, a.Rewrites)
 	}
 }

@@ -358,7 +358,7 @@ func essence(config map[string]any, dir string) map[string]any {
 			if device := at(config, "volumes/"+source+"/driver_opts/device"); device != nil && device != "tmpfs" {
 				kind, source = "bind", device.(string) // a bind by another name
 			}
-			if !strings.HasPrefix(source, "/etc/") { // the host's clock
+			if !strings.HasPrefix(source, "/etc/") && source != "/dev/shm" { // the host's clock and shared memory
 				mounts = append(mounts, fmt.Sprint(kind, " ", strings.TrimPrefix(source, dir), " ", m["target"], " ", m["read_only"] == true))
 			}
 		}

@@ -33,10 +33,11 @@ type expansion struct {
 	left, work int
 	spent      bool            // a budget was exceeded, values are empty from then on
 	unset      map[string]bool // variables without value or default, by name
+	bare       map[string]bool // texts that stand alone on a line of an env file; true if one was looked up as a name, in vain
 }
 
 func newExpansion() *expansion {
-	return &expansion{left: maxExpansion, work: maxExpansion, unset: map[string]bool{}}
+	return &expansion{left: maxExpansion, work: maxExpansion, unset: map[string]bool{}, bare: map[string]bool{}}
 }
 
 // affords reports whether the templates in a text can be worked through.
@@ -64,6 +65,10 @@ func (e *expansion) mapping(text string, lookup template.Mapping) template.Mappi
 	}
 	return func(name string) (string, bool) {
 		v, ok := lookup(name)
+		if _, alone := e.bare[name]; alone && !ok {
+			e.bare[name] = true
+			return "", false
+		}
 		if !ok {
 			if !handled[name] {
 				e.unset[name] = true
@@ -125,10 +130,16 @@ func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format strin
 	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
 		return deny("ENVFILE", fmt.Sprintf("names %s, which is not UTF-8 text", p), 0)
 	}
+	valueless := func(name string) {
+		r.rewrite("ENV-NULL", at, fmt.Sprintf("%s, which %s names, has no value here and is not passed on", name, p))
+	}
 	if format == "raw" {
-		return parseRaw(text, vars, lookup, deny)
+		return parseRaw(text, vars, lookup, valueless, deny)
 	}
 	x := newExpansion()
+	for _, m := range bareName.FindAllStringSubmatch(string(text), -1) {
+		x.bare[m[1]] = false
+	}
 	if !x.affords(string(text)) {
 		return deny("ENVFILE-BOMB", fmt.Sprintf("names %s, which %v", p, errExpansion), 0)
 	}
@@ -145,12 +156,22 @@ func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format strin
 	case err != nil:
 		return deny("ENVFILE", fmt.Sprintf("names %s, which cannot be parsed: %s", p, strings.TrimPrefix(message(err), "failed to read "+p+": ")), lineOf(err))
 	}
+	for name := range x.unset {
+		r.rewrite("VARIABLE", at, fmt.Sprintf("%s, which %s uses, is not set and stands for nothing: declare it as an input of the profile, or set it in .env", name, p))
+	}
+	for name, lacking := range x.bare {
+		if lacking {
+			valueless(name)
+		}
+	}
 	return true
 }
 
+var bareName = regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t\r]*$`)
+
 // parseRaw reads lines of NAME=VALUE in which nothing is quoted or replaced;
 // a NAME alone takes its value from the environment.
-func parseRaw(text []byte, vars map[string]string, lookup func(string) (string, bool), deny func(id, message string, line int) bool) bool {
+func parseRaw(text []byte, vars map[string]string, lookup func(string) (string, bool), valueless func(name string), deny func(id, message string, line int) bool) bool {
 	number := 0
 	for line := range strings.SplitSeq(strings.TrimPrefix(string(text), "\ufeff"), "\n") {
 		number++
@@ -165,6 +186,7 @@ func parseRaw(text []byte, vars map[string]string, lookup func(string) (string, 
 		if !given {
 			var ok bool
 			if value, ok = lookup(name); !ok {
+				valueless(name)
 				continue
 			}
 		}
@@ -174,9 +196,10 @@ func parseRaw(text []byte, vars map[string]string, lookup func(string) (string, 
 }
 
 // dotEnv reads the .env beside the compose file, and adds the declared
-// inputs, which win.
-func (f *files) dotEnv(inputs map[string]string) map[string]string {
-	env, _ := withoutSteering(inputs)
+// inputs, which win. The compose profiles that it names are active where the
+// request names none, as with plain compose.
+func (f *files) dotEnv(req *Request) map[string]string {
+	env, _ := withoutSteering(req.Env)
 	p := path.Join(f.projectDir, ".env")
 	if at, _ := stat(f.tree, p); at == missing || at == directory {
 		return env
@@ -184,6 +207,10 @@ func (f *files) dotEnv(inputs map[string]string) map[string]string {
 	own := map[string]string{}
 	if !f.readEnv(p, place{file: p}, attr{".env"}, own, env) {
 		return env
+	}
+	if len(req.Profiles) == 0 {
+		req.Profiles = strings.FieldsFunc(own[profilesVariable], func(r rune) bool { return r == ',' || r == ' ' })
+		delete(own, profilesVariable)
 	}
 	kept, dropped := withoutSteering(own)
 	f.reportSteering([]string{p}, dropped)
@@ -194,6 +221,8 @@ func (f *files) dotEnv(inputs map[string]string) map[string]string {
 	}
 	return env
 }
+
+const profilesVariable = "COMPOSE_PROFILES"
 
 func (f *files) reportSteering(files, names []string) {
 	for _, name := range names {

@@ -87,6 +87,15 @@ var honest = map[string]struct {
 		},
 		want: map[string]any{"services/a/environment": map[string]any{"A": "1", "B": "two $$A", "C": "own", "D": "12", "E": "e", "R": "'a' $$B # c"}},
 	},
+	"a name alone on a line of an env file, with a value and without": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: alpine, env_file: a.env}}", "a.env": "NOBODY_GIVES\nexport NOBODY_GIVES_EITHER\nTOKEN\nA=1\n"},
+		env:  map[string]string{"TOKEN": "t"},
+		want: map[string]any{"services/a/environment": map[string]any{"A": "1", "TOKEN": "t"}},
+	},
+	"profiles that .env activates": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: a}, b: {image: b, profiles: [p]}, c: {image: c, profiles: [q]}, d: {image: d, profiles: [r]}}", ".env": "STORE=p\nCOMPOSE_PROFILES=${STORE}, q\n"},
+		want: map[string]any{"services/b/image": "b:latest", "services/c/image": "c:latest", "services/d": nil},
+	},
 	"inputs win over .env, and .env over defaults": {
 		tree: memoryTree{"compose.yaml": "services: {a: {image: 'alpine:${TAG:-1}', command: ['${A}', '${B-unset}', '${C:?needed}'], environment: [PASSED, GONE]}}", ".env": "TAG=2\nA=file\nPASSED=p\nDOCKER_TAG=x\n"},
 		env:  map[string]string{"A": "input", "C": "c"},
@@ -168,6 +177,10 @@ var honest = map[string]struct {
 			"services/a/volumes": []any{map[string]any{"type": "bind", "source": workdir + "/data", "target": "/d", "bind": map[string]any{"create_host_path": false}}}, "volumes": nil,
 		},
 	},
+	"shared memory of the host": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, mem_limit: 512m, volumes: ['/dev/shm:/dev/shm']}, b: {image: x, shm_size: 128m, volumes: [{type: bind, source: /dev/shm, target: /dev/shm/}]}}"},
+		want: map[string]any{"services/a/volumes": nil, "services/a/shm_size": 512 << 20, "services/b/volumes": nil, "services/b/shm_size": 128 << 20},
+	},
 	"a later file that resets": {
 		tree: memoryTree{"compose.yaml": "include: [{path: [a.yml, b.yml]}]\n", "a.yml": "services: {a: {image: x, ports: ['80:80'], environment: {A: 1, B: 2}, command: [run]}}", "b.yml": "services: {a: {ports: !reset [], environment: !override {C: 3}, command: !reset null}}"},
 		want: map[string]any{"services/a/environment": map[string]any{"C": "3"}, "services/a/command": nil},
@@ -180,6 +193,46 @@ var honest = map[string]struct {
 		tree: memoryTree{"compose.yaml": "services: {a: {image: x, privileged: false, devices: [], cap_add: [], security_opt: [], entrypoint: [], command: '', init: false, use_api_socket: false, oom_kill_disable: no}}"},
 		want: map[string]any{"services/a/entrypoint": []any{}, "services/a/command": []any{}, "services/a/init": false},
 	},
+}
+
+// TestContentThatIsRun: a script in the compose file keeps the bit that lets it run.
+func TestContentThatIsRun(t *testing.T) {
+	plan, a, _ := accept(t, request(memoryTree{
+		"compose.yaml": "services:\n  a: {image: x, configs: [{source: run, target: /run.sh, mode: 0755}, {source: conf, mode: 0440, uid: '1000', gid: '0'}]}\n" +
+			"configs: {run: {content: '#!/bin/sh'}, conf: {content: c}}",
+	}))
+	want := []admission.Pin{{Name: "0001-conf", Data: []byte("c"), Mode: 0o444}, {Name: "0002-run", Data: []byte("#!/bin/sh"), Mode: 0o555}}
+	if diff := cmp.Diff(want, plan.Pins); diff != "" {
+		t.Error(diff)
+	}
+	var told []string
+	for _, r := range a.Rewrites {
+		told = append(told, r.Rule+" "+r.Path)
+	}
+	if diff := cmp.Diff([]string{"FILE-ACCESS services.a.configs[0].mode", "FILE-ACCESS services.a.configs[1].mode", "FILE-ACCESS services.a.configs[1].uid"}, told); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestUnsetVariablesAreTold, those of env files as well, and also where the file cannot be loaded without them.
+func TestUnsetVariablesAreTold(t *testing.T) {
+	_, a, _ := accept(t, request(memoryTree{"compose.yaml": "services: {a: {image: x, env_file: [a.env, {path: raw.env, format: raw}]}}", "raw.env": "RAW\n",
+		"a.env": "A=$GONE ${THERE:-x}\nALONE\nKEY=\"begin\nsecret\nend\"\n"}))
+	var told []string
+	for _, r := range a.Rewrites {
+		told = append(told, r.Rule+" "+r.Path+" "+strings.Fields(r.Message)[0])
+	}
+	if diff := cmp.Diff([]string{"ENV-NULL services.a.env_file[0] ALONE,", "VARIABLE services.a.env_file[0] GONE,", "ENV-NULL services.a.env_file[1] RAW,"}, told); diff != "" {
+		t.Error(diff)
+	}
+
+	_, a, err := admission.Check(t.Context(), request(memoryTree{"compose.yaml": "services:\n  a:\n    image: x\n    volumes:\n      - ${DATA}:/data\n"}))
+	if err != nil || len(a.Violations) != 1 {
+		t.Fatal(a.Violations, err)
+	}
+	if v := a.Violations[0]; v.Path != "services.a.volumes[0]" || v.Line != 5 || !strings.Contains(v.Message, "the variable DATA is not set") || !strings.Contains(v.Hint, "declare DATA") {
+		t.Errorf("%+v", v)
+	}
 }
 
 // TestHonestFiles: they run as they are, and the host's compose is told what

@@ -277,7 +277,7 @@ func (j *judge) image(at attr, name string, s types.ServiceConfig) (image, built
 		return "", ""
 	}
 	named = reference.TagNameOnly(named)
-	if strings.HasPrefix(named.Name()+"/", imageNamespace) {
+	if registry, _, _ := strings.Cut(reference.Domain(named), ":"); strings.EqualFold(registry+"/", imageNamespace) {
 		j.deny("IMAGE", at, fmt.Sprintf("is %s, which belongs to a sandbox", s.Image))
 	}
 	return reference.FamiliarString(named), ""

@@ -38,7 +38,7 @@ func load(ctx context.Context, req Request, f *files, r *report) *loaded {
 	}
 	defer os.RemoveAll(root)
 	f.root, f.projectDir = root, req.ProjectDir
-	env := f.dotEnv(req.Env)
+	env := f.dotEnv(&req)
 	main := f.collect(req.File, env)
 	if main == nil || f.err != nil {
 		return nil
@@ -124,6 +124,7 @@ func (l *loading) load(ctx context.Context, consistent bool) (p *types.Project, 
 	if err == nil && l.expansion.spent {
 		err = errExpansion
 	}
+	l.report.unset = slices.Sorted(maps.Keys(l.expansion.unset))
 	return p, err
 }
 
@@ -225,7 +226,6 @@ func (l *loading) reportFindings(p *types.Project) {
 	for _, value := range l.ports.refused {
 		l.report.deny("PORT-RANGE", l.files.search(value, attr{"services"}), fmt.Sprintf("lists more than %d ports: %s", maxPortRange, value))
 	}
-	l.report.unset = slices.Sorted(maps.Keys(l.expansion.unset))
 	for _, name := range l.report.unset {
 		l.report.rewrite("VARIABLE", l.files.searchVariable(name), fmt.Sprintf("%s is not set and stands for nothing: declare it as an input of the profile, or set it in .env", name))
 	}
@@ -361,6 +361,7 @@ func (l *loading) deny(err error) {
 var (
 	attributeInText = regexp.MustCompile(`(?:services|networks|volumes|secrets|configs|jobs|models|include)\.[\w.\-\[\]]+`)
 	serviceInText   = regexp.MustCompile(`service "?([\w.-]+)"?`)
+	specInText      = regexp.MustCompile(`^invalid spec: (.*): [^:]*$`)
 )
 
 // attribute finds the attribute that one of compose-go's messages is about.
@@ -380,5 +381,17 @@ func (l *loading) attribute(text string) attr {
 	if m := serviceInText.FindStringSubmatch(text); m != nil {
 		return attr{"services", m[1]}
 	}
+	if m := specInText.FindStringSubmatch(text); m != nil {
+		return l.files.find(nil, func(written string) bool { return l.replaced(written) == m[1] })
+	}
 	return nil
+}
+
+// replaced is a text with its variables replaced.
+func (l *loading) replaced(text string) string {
+	text, _ = l.expansion.substitute(text, func(name string) (string, bool) {
+		v, ok := l.env[name]
+		return v, ok
+	})
+	return text
 }

@@ -11,6 +11,10 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
+// sharedMemory of the host is bound by what needs more of it than the engine
+// gives, such as browsers.
+const sharedMemory = "/dev/shm"
+
 // mounts judges everything a service mounts but secrets and configs.
 func (j *judge) mounts(at attr, s types.ServiceConfig, out *service) {
 	for i, v := range s.Volumes {
@@ -24,6 +28,11 @@ func (j *judge) mounts(at attr, s types.ServiceConfig, out *service) {
 		keep := true
 		switch v.Type {
 		case types.VolumeTypeBind:
+			if v.Source == sharedMemory && path.Clean(v.Target) == sharedMemory {
+				j.rewrite("HOST-SHM", from, "")
+				out.fixed.ShmSize = cmp.Or(out.fixed.ShmSize, out.fixed.MemLimit)
+				continue
+			}
 			m.from, keep = j.bind(from, v)
 			m.Bind = &canonicalBindOptions{}
 		case types.VolumeTypeVolume:
@@ -283,33 +292,4 @@ func (j *judge) tmpfs(at attr, written string, memory int64) string {
 		j.rewrite("TMPFS", at, "becomes "+bounded)
 	}
 	return bounded
-}
-
-// references are the secrets and configs that a service reads.
-func (j *judge) references(at attr, s types.ServiceConfig, out *service) {
-	c := &out.fixed
-	for i, r := range s.Secrets {
-		ref := j.reference(at.at("secrets").item(i), types.FileReferenceConfig(r), "/run/secrets")
-		if name := j.provided[r.Source]; name != "" {
-			out.mounts = append(out.mounts, j.secretMount(name, s, types.FileReferenceConfig(r)))
-			continue
-		}
-		c.Secrets = append(c.Secrets, ref)
-	}
-	for i, r := range s.Configs {
-		c.Configs = append(c.Configs, j.reference(at.at("configs").item(i), types.FileReferenceConfig(r), "/"))
-	}
-}
-
-// reference judges where a secret or config is mounted: by a relative name, below dir.
-func (j *judge) reference(at attr, r types.FileReferenceConfig, dir string) canonicalReference {
-	target := cmp.Or(r.Target, r.Source)
-	if !path.IsAbs(target) {
-		if strings.Contains(target, "..") {
-			j.deny("VOL-TARGET", at.at("target"), fmt.Sprintf("is %s, which leaves its directory", target), "write a name or an absolute path")
-		}
-		target = path.Join(dir, target)
-	}
-	j.target(at, target)
-	return canonicalReference{Source: r.Source, Target: r.Target}
 }

@@ -48,7 +48,8 @@ var rules = []Rule{
 			"depends_on.** profiles build build.target build.no_cache build.no_cache_filter build.args build.args.* healthcheck.test healthcheck.disable " +
 			"healthcheck.timeout healthcheck.start_period healthcheck.start_interval expose links extends.service post_start post_start.[].command post_start.[].user " +
 			"post_start.[].working_dir post_start.[].environment.** volumes volumes.[].read_only volumes.[].consistency volumes.[].bind " +
-			"volumes.[].volume volumes.[].volume.nocopy networks networks.* networks.*.aliases networks.*.priority secrets.** configs.** " +
+			"volumes.[].volume volumes.[].volume.nocopy networks networks.* networks.*.aliases networks.*.priority secrets secrets.[].source secrets.[].target " +
+			"configs configs.[].source configs.[].target " +
 			"deploy deploy.mode deploy.endpoint_mode deploy.labels.** deploy.update_config.** deploy.rollback_config.** deploy.placement.** deploy.resources deploy.resources.limits " +
 			"deploy.resources.reservations deploy.resources.reservations.cpus ports ports.[].target ports.[].name ports.[].app_protocol ports.[].protocol platform"},
 
@@ -99,7 +100,7 @@ var rules = []Rule{
 		Hint: "make it a service and depend on it with condition: service_completed_successfully"},
 	{ID: "DEVELOP", Class: Rewrite, Service: "develop.**", Reason: "is dropped: nothing is watched"},
 	{ID: "WINDOWS", Class: Never, Service: "credential_spec.** isolation build.isolation", Reason: "exists on Windows only", Hint: "remove it"},
-	{ID: "UMASK", Class: Never, Service: "umask", Reason: "is not known to the compose plugins in use", Hint: "set it in the command: sh -c 'umask 027; exec …'"},
+	{ID: "UMASK", Class: Never, ByValue: true, Service: "umask", Reason: "is not known to the compose plugins in use", Hint: "set it in the command: sh -c 'umask 027; exec …'"},
 
 	// Privileges and namespaces.
 	{ID: "PRIVILEGED", Class: Never, Service: "privileged", Reason: "is root on the host", Hint: "remove it; add the single capability the program needs with cap_add"},
@@ -149,6 +150,7 @@ var rules = []Rule{
 	{ID: "BIND-PROPAGATION", Class: Never, ByValue: true, Service: "volumes.[].bind.propagation", Reason: "shares mounts with the host", Hint: "remove it"},
 	{ID: "BIND-OPTIONS", Class: Rewrite, Service: "volumes.[].bind.create_host_path volumes.[].bind.recursive volumes.[].bind.selinux", Reason: "is dropped"},
 	{ID: "HOST-TIME", Class: Rewrite, Reason: "is not mounted: set TZ in the environment to choose a time zone"},
+	{ID: "HOST-SHM", Class: Rewrite, Reason: "is not mounted: the container has a /dev/shm of its own, as large as its memory unless shm_size says otherwise"},
 	{ID: "TMPFS", Class: Rewrite, Service: "tmpfs volumes.[].tmpfs.**", Reason: "is bounded and mounted nosuid,nodev"},
 	{ID: "VOLUMES-FROM", Class: Never, ByValue: true, Service: "volumes_from", Reason: "mounts what belongs to another container of the host", Hint: "name a service of this file"},
 
@@ -218,6 +220,8 @@ var rules = []Rule{
 	{ID: "CONFIG-CONTENT", Class: Never, ByValue: true, Project: "configs.*.content", Reason: "is too long", Hint: "put it into a file of the repository"},
 	{ID: "CONFIG-EXTERNAL", Class: Never, Project: "configs.*.external.** configs.*.template_driver", Reason: "comes from a store of the host", Hint: "use file or content"},
 	{ID: "FILE-NAME", Class: Rewrite, Project: "secrets.*.name configs.*.name", Reason: "is dropped"},
+	{ID: "FILE-ACCESS", Class: Rewrite, Service: "secrets.[].uid secrets.[].gid secrets.[].mode configs.[].uid configs.[].gid configs.[].mode",
+		Reason: "does not apply: everybody in the container may read the file"},
 	{ID: "DOLLAR-ESCAPE", Class: Rewrite, Reason: "keeps a literal $ that the host does not interpolate again"},
 }
 

@@ -4,16 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
 )
-
-// maxContent bounds what a config may hold in the compose file itself.
-const maxContent = 64 << 10
 
 // topLevel judges what services refer to. What no service that runs refers to
 // is not there any more.
@@ -220,44 +216,4 @@ func (j *judge) tmpfsVolume(options map[string]string) (map[string]string, bool)
 	}
 	slices.Sort(kept)
 	return map[string]string{"type": "tmpfs", "device": "tmpfs", "o": strings.Join(slices.Compact(kept), ",")}, true
-}
-
-// content pins a secret or a config: a file that a container could replace is
-// not mounted into another. family is the beginning of the rules' names.
-func (j *judge) content(at attr, key string, c types.FileObjectConfig, family string) (location, bool) {
-	if len(c.Labels) > 0 {
-		j.rewrite("LABELS", at.at("labels"), "")
-	}
-	if c.Name != j.project.Name+"_"+key && !bool(c.External) && j.Tree != nil {
-		j.rewrite("FILE-NAME", at.at("name"), "")
-	}
-	switch {
-	case bool(c.External):
-		return location{}, false // refused by its presence
-	case c.Environment != "":
-		value, ok := j.env[c.Environment]
-		if !ok {
-			j.refuse(family+"-ENV", at.at("environment"), c.Environment)
-			return location{}, false
-		}
-		return j.pin(Pin{Data: []byte(value), Mode: 0o444}, key), true
-	case c.File == "":
-		if len(c.Content) > maxContent {
-			j.deny(family+"-CONTENT", at.at("content"), fmt.Sprintf("has %d bytes, more than %d", len(c.Content), maxContent))
-			return location{}, false
-		}
-		return j.pin(Pin{Data: []byte(c.Content), Mode: 0o444}, key), true
-	}
-	f := j.paths.find(c.File)
-	switch {
-	case f.inside && f.at == symlink:
-		j.deny(family+"-SYMLINK", at.at("file"), "names "+f.problem(c.File))
-	case !f.inside || namesGit(f.path) || f.at != file:
-		j.deny(family+"-FILE", at.at("file"), "names "+f.problem(c.File))
-	case f.pin, f.secret:
-		return f.location, true
-	default:
-		return j.pin(Pin{Source: f.path}, path.Base(f.path)), true
-	}
-	return location{}, false
 }

@@ -39,7 +39,7 @@ func (m *Machine) Teardown(ctx context.Context, id string, generation int) (sand
 		removal.Residue = note(&removal, string(out))
 		switch {
 		case isExit(err, exitResidue):
-			return removal, &sandboxer.ResidueError{Residue: removal.Residue}
+			return removal, m.residue(ctx, removal.Residue)
 		case err != nil:
 			return removal, err
 		}
@@ -52,7 +52,26 @@ func (m *Machine) Teardown(ctx context.Context, id string, generation int) (sand
 			return removal, nil
 		}
 	}
-	return removal, &sandboxer.ResidueError{Residue: removal.Residue}
+	return removal, m.residue(ctx, removal.Residue)
+}
+
+// residue says what can be done about it. Docker Engine 20.10 can go on
+// counting an endpoint of a network after its container is gone, when many are
+// removed at once (seen once in some hundred sandboxes); it counts anew when it
+// starts.
+func (m *Machine) residue(ctx context.Context, left []sandboxer.Resource) error {
+	err := &sandboxer.ResidueError{Residue: left}
+	eng, engErr := m.Engine(ctx)
+	for _, r := range left {
+		if engErr != nil || r.Kind != string(engine.KindNetwork) {
+			continue
+		}
+		if network, err := eng.InspectNetwork(ctx, r.ID); err != nil || len(network.Containers) > 0 {
+			continue
+		}
+		return sandboxer.WithHint(err, "no container is left on %s, but the engine does not let it go: restart the Docker Engine on the host and destroy again", r.Name)
+	}
+	return err
 }
 
 // removeAll runs the teardown script; files that only root can remove are

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/examples/sandboxd/api"
 	"github.com/sand-boxer/sandboxer/examples/sandboxd/remote"
 	"github.com/spf13/cobra"
 )
@@ -24,7 +25,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }
 
-// Exit codes, the same for every command.
+// Exit codes, the same for every command; api.Class says which errors have which.
 const (
 	exitDone     = 0
 	exitFailed   = 1
@@ -60,7 +61,6 @@ func (e usageError) Unwrap() error { return e.error }
 func exitCode(err error) int {
 	var usage usageError
 	var served *remote.Error
-	var route *sandboxer.RouteError
 	switch {
 	case err == nil:
 		return exitDone
@@ -68,36 +68,8 @@ func exitCode(err error) int {
 		return served.Class.Exit()
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &route):
-		return routeCode(route)
-	case errors.Is(err, sandboxer.ErrAdmission), errors.Is(err, sandboxer.ErrUnsupported), errors.Is(err, sandboxer.ErrLimit):
-		return exitRefused
-	case errors.Is(err, sandboxer.ErrConflict), errors.Is(err, sandboxer.ErrState), errors.Is(err, sandboxer.ErrExists):
-		return exitConflict
-	case errors.Is(err, sandboxer.ErrProvision), errors.Is(err, sandboxer.ErrNotReady), errors.Is(err, sandboxer.ErrReadyTimeout), errors.Is(err, sandboxer.ErrResidue):
-		return exitFailed
-	case errors.Is(err, sandboxer.ErrUnavailable), errors.Is(err, sandboxer.ErrHostKey), errors.Is(err, sandboxer.ErrAuth):
-		return exitNoHost
-	case errors.Is(err, sandboxer.ErrNotFound):
-		return exitNotFound
-	case errors.Is(err, sandboxer.ErrInvalid):
-		return exitUsage
 	}
-	return exitFailed
-}
-
-// routeCode tells a host that does not exist from one that cannot be used.
-func routeCode(e *sandboxer.RouteError) int {
-	causes := e.Unwrap()
-	for _, cause := range causes {
-		if !errors.Is(cause, sandboxer.ErrNotFound) {
-			return exitNoHost
-		}
-	}
-	if len(causes) > 0 {
-		return exitNotFound
-	}
-	return exitNoHost
+	return api.ClassOf(err).Exit()
 }
 
 const long = `sandbox establishes environments from compose files on machines you own, and

@@ -197,7 +197,7 @@ exec `+real+` "$@"
 `, "", enginetest.Socket())
 	s := g.reserve(map[string]string{"Dockerfile": unique(dockerfile)})
 	s.mustRun(strings.Replace(chatty, "network_mode: none", "network_mode: none\n    command: [hold]", 1))
-	if text, err := os.ReadFile(count); err != nil || len(text) != 3 {
+	if text, err := os.ReadFile(count); err != nil || len(text) < 3 { // more if somebody did remove an image
 		t.Errorf("built %d times, error %v", len(text), err)
 	}
 }

@@ -38,7 +38,7 @@ ended() {
 # build_images builds again when somebody removed an image, of an earlier build
 # of the same, that the engine was about to use.
 build_images() {
-	for again in 1 2 ''; do
+	for again in 1 2 3 ''; do
 		from=$(wc -c <"$job/out")
 		compose build
 		rc=$?

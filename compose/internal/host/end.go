@@ -55,10 +55,9 @@ func (m *Machine) Teardown(ctx context.Context, id string, generation int) (sand
 	return removal, m.residue(ctx, removal.Residue)
 }
 
-// residue says what can be done about it. Docker Engine 20.10 can go on
-// counting an endpoint of a network after its container is gone, when many are
-// removed at once (seen once in some hundred sandboxes); it counts anew when it
-// starts.
+// residue says what can be done about it. An engine can go on counting an
+// endpoint of a network whose container is gone (moby/moby#42119; seen once,
+// when twenty sandboxes were removed at once); it counts anew when it starts.
 func (m *Machine) residue(ctx context.Context, left []sandboxer.Resource) error {
 	err := &sandboxer.ResidueError{Residue: left}
 	eng, engErr := m.Engine(ctx)

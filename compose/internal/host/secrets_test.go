@@ -174,7 +174,7 @@ func TestVaultOfSomebodyElse(t *testing.T) {
 func TestSecretsOfTheDead(t *testing.T) {
 	t.Parallel()
 	g := localRig(t, Config{})
-	s := g.reserveFor(4 * time.Second)
+	s := g.reserveFor(8 * time.Second)
 	if err := g.PlaceSecrets(t.Context(), s.Reserved, secretFiles("x")); err != nil {
 		t.Fatal(err)
 	}

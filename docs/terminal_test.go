@@ -38,7 +38,7 @@ type terminal struct {
 	known  []string // pairs of an example of the page and what it is this time
 }
 
-// newTerminal has the programs of bin, and a home of its own.
+// newTerminal has the programs of bin, if any, and a home of its own.
 func newTerminal(t *testing.T, bin string, env ...string) *terminal {
 	dir := t.TempDir()
 	home := filepath.Join(dir, "home")
@@ -46,7 +46,10 @@ func newTerminal(t *testing.T, bin string, env ...string) *terminal {
 		t.Fatal(err)
 	}
 	all := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "XDG_") || strings.HasPrefix(v, "SANDBOXER_") })
-	all = append(all, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "HOME="+home)
+	all = append(all, "HOME="+home)
+	if bin != "" {
+		all = append(all, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	}
 	return &terminal{t: t, env: append(all, env...), prompt: "$ ", script: filepath.Join(dir, "script"),
 		known: []string{"linux/amd64", runtime.GOOS + "/" + runtime.GOARCH, "/root/", home + "/"}}
 }

@@ -8,8 +8,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -275,4 +278,38 @@ func TestUploadEndsWithItsContext(t *testing.T) {
 			t.Error("the broken upload is still on the host")
 		}
 	})
+}
+
+// TestUploadNobodyListensTo: a script that cannot even say what went wrong
+// removes what it made.
+func TestUploadNobodyListensTo(t *testing.T) {
+	t.Parallel()
+	g := localRig(t, Config{})
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "large"), incompressible(100_000), 0o644)
+	s := g.reserveOnly(dir)
+	var whole bytes.Buffer
+	if err := s.tree.WriteTar(t.Context(), &whole, s.tree.Diff(workspace.Manifest{}), nil); err != nil {
+		t.Fatal(err)
+	}
+	vars := map[string]string{"root": g.root, "socket": g.cfg.Socket, "owner": "0:0", "source": "x", "base": "", "delete": "", "entries": "2"}
+	maps.Copy(vars, s.vars())
+	var text strings.Builder
+	for name, value := range vars {
+		fmt.Fprintf(&text, "%s=%s\n", name, quote(value))
+	}
+	heard, said, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close()
+	heard.Close()
+	cmd := exec.Command("sh", "-c", text.String()+script("upload"))
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(whole.Bytes()[:whole.Len()/2]), said
+	if err := cmd.Run(); err == nil {
+		t.Error("half a tree was taken")
+	}
+	if stages, _ := filepath.Glob(filepath.Join(g.root, "cache/src/.*")); len(stages) > 0 {
+		t.Errorf("left of the upload: %q", stages)
+	}
 }

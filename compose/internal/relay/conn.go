@@ -46,8 +46,8 @@ func newConn(process *engine.Exec, remote netip.AddrPort) *conn {
 func (c *conn) receive(received, toSend net.Conn) {
 	done := sync.OnceFunc(func() { close(c.taken) })
 	defer done()
-	defer toSend.Close()
 	defer received.Close()
+	defer toSend.Close() // first: who has read why it ended writes no more
 	buffer := make([]byte, wire.MaxPayload)
 	for ended := false; ; {
 		kind, payload, err := readFrame(c.process, buffer)

@@ -7,7 +7,7 @@ know_secrets
 if [ -e "$job/pid" ]; then exit 0; fi
 stage=${secrets%/*}/.new.$id.$$
 trap 'rm -rf "$stage"' EXIT
-trap 'exit 79' HUP INT TERM
+trap 'exit 79' HUP INT TERM PIPE # nobody may be there to hear what went wrong
 
 # another teardown may take the directory away when it has become empty
 open_vault() {

@@ -6,7 +6,7 @@ enter
 [ ! -d "$root/cache/src/$tree" ] || exit 0
 stage=$root/cache/src/.stage.$id.$$
 trap 'cd / && rm -rf "$stage"' EXIT
-trap 'exit 79' HUP INT TERM
+trap 'exit 79' HUP INT TERM PIPE # nobody may be there to hear what went wrong
 mkdir "$stage" || die 71 "cannot write in $root: the disk may be full"
 
 if [ -n "$base" ]; then

@@ -78,9 +78,9 @@ const (
 // keptAccess reports what a service asks for and a file that is mounted for all
 // who refer to it cannot have.
 func (j *judge) keptAccess(at attr, r types.FileReferenceConfig) {
-	for key, id := range map[string]string{"uid": r.UID, "gid": r.GID} {
-		if number(id) != 0 {
-			j.rewrite("FILE-ACCESS", at.at(key), "")
+	for _, id := range []struct{ key, value string }{{"uid", r.UID}, {"gid", r.GID}} {
+		if number(id.value) != 0 {
+			j.rewrite("FILE-ACCESS", at.at(id.key), "")
 		}
 	}
 	if r.Mode != nil && *r.Mode != readable && *r.Mode != readable|executable {

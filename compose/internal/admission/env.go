@@ -156,11 +156,11 @@ func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format strin
 	case err != nil:
 		return deny("ENVFILE", fmt.Sprintf("names %s, which cannot be parsed: %s", p, strings.TrimPrefix(message(err), "failed to read "+p+": ")), lineOf(err))
 	}
-	for name := range x.unset {
+	for _, name := range slices.Sorted(maps.Keys(x.unset)) {
 		r.rewrite("VARIABLE", at, fmt.Sprintf("%s, which %s uses, is not set and stands for nothing: declare it as an input of the profile, or set it in .env", name, p))
 	}
-	for name, lacking := range x.bare {
-		if lacking {
+	for _, name := range slices.Sorted(maps.Keys(x.bare)) {
+		if x.bare[name] {
 			valueless(name)
 		}
 	}

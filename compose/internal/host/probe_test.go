@@ -196,8 +196,10 @@ case "$*" in *" build") echo >>`+count+`; if [ "$(wc -l <`+count+`)" -lt 3 ]; th
 exec `+real+` "$@"
 `, "", enginetest.Socket())
 	s := g.reserve(map[string]string{"Dockerfile": unique(dockerfile)})
-	s.mustRun(strings.Replace(chatty, "network_mode: none", "network_mode: none\n    command: [hold]", 1))
-	if text, err := os.ReadFile(count); err != nil || len(text) < 3 { // more if somebody did remove an image
+	out := s.mustRun(strings.Replace(chatty, "network_mode: none", "network_mode: none\n    command: [hold]", 1))
+	// one more only if the engine really missed an image besides
+	really := strings.Contains(strings.ReplaceAll(out, "No such image: sha256:571f", ""), "No such image")
+	if text, err := os.ReadFile(count); err != nil || len(text) < 3 || len(text) > 3 && !really {
 		t.Errorf("built %d times, error %v", len(text), err)
 	}
 }

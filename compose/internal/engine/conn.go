@@ -33,8 +33,10 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) Close() error {
+	// first, or the end that closing makes would be taken for the other side's
+	err := c.received.Close()
 	go c.Conn.Close()
-	return c.received.Close()
+	return err
 }
 
 func (c *conn) CloseWrite() error {

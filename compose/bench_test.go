@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 )
 
@@ -21,7 +22,7 @@ import (
 //
 //	go test ./compose -run '^$' -bench Plain -benchtime 5x
 func BenchmarkAgainstPlainCompose(b *testing.B) {
-	requireEngine(b)
+	hosttest.Require(b)
 	repo := repotest.Demo(b)
 	for _, mode := range []string{"cold", "warm", "cached"} {
 		b.Run(mode, func(b *testing.B) {

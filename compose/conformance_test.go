@@ -2,35 +2,24 @@ package compose_test
 
 import (
 	"context"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
 	"github.com/sand-boxer/sandboxer/extensiontest"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
 // TestConformance runs the kit that every extension must pass, on the real
-// engine, on this machine and through a real OpenSSH server.
+// engine through a real OpenSSH server.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	requireEngine(t)
-	t.Run("local", func(t *testing.T) {
-		t.Parallel()
-		conform(t, nil, compose.HostConfig{Name: "here", Address: "local:", Root: filepath.Join(t.TempDir(), "host")})
-	})
-	t.Run("ssh", func(t *testing.T) {
-		t.Parallel()
-		server := sshtest.Start(t, sshtest.Options{})
-		conform(t, server, sshHost(t, server, server.Addr))
-	})
-}
-
-// conform runs the kit; with a server the host can be made unreachable.
-func conform(t *testing.T, server *sshtest.Server, host compose.HostConfig) {
+	hosttest.Require(t)
+	server := sshtest.Start(t, sshtest.Options{})
+	host := sshHost(t, server, server.Addr)
 	repo := repotest.New(t, map[string]string{"compose.yaml": `
 services:
   web:
@@ -44,7 +33,7 @@ secrets: {token: {external: true}}
 `})
 	host.CacheTTL = sandboxer.Duration(time.Hour) // the kit makes many of the same tree
 	r := &rig{root: host.Root}
-	harness := extensiontest.Harness{
+	extensiontest.Run(t, extensiontest.Harness{
 		New: func() (sandboxer.Extension, error) {
 			return compose.New(compose.Config{Hosts: []compose.HostConfig{host}})
 		},
@@ -58,14 +47,11 @@ secrets: {token: {external: true}}
 		Invalid:   invalidRequests(t, host.Name, repo),
 		Secrets:   []string{repo},
 		Dial:      &extensiontest.Target{Service: "web", Port: 8080},
-	}
-	if server != nil {
-		harness.Disconnect = func(context.Context) (func() error, error) {
+		Disconnect: func(context.Context) (func() error, error) {
 			server.Stop()
 			return func() error { server.Restart(); return nil }, nil
-		}
-	}
-	extensiontest.Run(t, harness)
+		},
+	})
 }
 
 func conformanceProfile() sandboxer.Profile {

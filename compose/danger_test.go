@@ -19,6 +19,7 @@ import (
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
 	"github.com/sand-boxer/sandboxer/compose/internal/engine/enginetest"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 )
 
@@ -210,7 +211,7 @@ services:
 // TestDangerIsRealAndGone runs each file twice on an engine of the test's own:
 // as plain compose does, to see the harm, and through the library, to see none.
 func TestDangerIsRealAndGone(t *testing.T) {
-	requireEngine(t)
+	hosttest.Require(t)
 	if os.Geteuid() != 0 && os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
 		t.Fatal("an engine of its own needs root")
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
 	"github.com/sand-boxer/sandboxer/compose/internal/engine/enginetest"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 )
 
@@ -24,7 +25,7 @@ import (
 // under a name of the host's choice.
 func gvisorRig(t *testing.T) *rig {
 	t.Helper()
-	requireEngine(t)
+	hosttest.Require(t)
 	runsc := enginetest.Runsc(t)
 	engine := enginetest.StartDaemon(t, fmt.Sprintf(`{"runtimes": {"sentry": {"path": %q}}}`, runsc))
 	t.Setenv("DOCKER_HOST", "unix://"+engine.Socket) // for what the test asks itself

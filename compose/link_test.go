@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
@@ -13,7 +14,7 @@ import (
 // create ends as if it had not.
 func TestLinkCut(t *testing.T) {
 	t.Parallel()
-	requireEngine(t)
+	hosttest.Require(t)
 	server := sshtest.Start(t, sshtest.Options{})
 	proxy := sshtest.NewProxy(t, server.Addr)
 	r := newRig(t, sshHost(t, server, proxy.Addr))

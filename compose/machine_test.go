@@ -19,6 +19,7 @@ import (
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose/internal/engine/enginetest"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
@@ -45,7 +46,7 @@ type machine struct {
 
 func newMachine(t *testing.T, more ...sandboxer.Profile) *machine {
 	t.Helper()
-	requireEngine(t)
+	hosttest.Require(t)
 	if os.Getuid() != 0 && os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
 		t.Fatal("an engine of its own needs root")
 	}

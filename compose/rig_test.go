@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -20,27 +19,11 @@ import (
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/compose"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 	"github.com/sand-boxer/sandboxer/profiles"
 )
-
-// requireEngine skips a test where there is no engine with compose, and fails
-// it where one is required.
-func requireEngine(t testing.TB) {
-	t.Helper()
-	out, err := exec.Command("docker", "compose", "version").CombinedOutput()
-	if err == nil {
-		out, err = exec.Command("docker", "info").CombinedOutput()
-	}
-	if err == nil {
-		return
-	}
-	if os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
-		t.Fatalf("the Docker Engine with its compose plugin is required: %v: %s", err, out)
-	}
-	t.Skipf("needs a Docker Engine with its compose plugin: %v", err)
-}
 
 // importedImage is an image of the program that no sandbox has to build.
 func importedImage(t testing.TB) string {
@@ -84,14 +67,14 @@ type rig struct {
 // localRig works on this machine, below a root directory of the test's own.
 func localRig(t testing.TB, more ...sandboxer.Profile) *rig {
 	t.Helper()
-	requireEngine(t)
+	hosttest.Require(t)
 	return newRig(t, compose.HostConfig{Name: "here", Address: "local:", Root: filepath.Join(t.TempDir(), "host")}, more...)
 }
 
 // sshRig works through a real OpenSSH server on loopback.
 func sshRig(t testing.TB) (*rig, *sshtest.Server) {
 	t.Helper()
-	requireEngine(t)
+	hosttest.Require(t)
 	server := sshtest.Start(t, sshtest.Options{})
 	return newRig(t, sshHost(t, server, server.Addr)), server
 }
@@ -179,29 +162,7 @@ func (r *rig) assertNothing(t testing.TB, id string) {
 	}
 }
 
-func (r *rig) leftovers(id string) []string {
-	var left []string
-	for _, label := range []string{"dev.sandboxer.id=" + id, "com.docker.compose.project=sbx-" + id} {
-		for _, list := range []string{"container ls -aq", "network ls -q", "volume ls -q", "image ls -aq"} {
-			out, err := exec.Command("docker", append(strings.Fields(list), "--filter", "label="+label)...).CombinedOutput()
-			if err != nil {
-				left = append(left, fmt.Sprintf("cannot ask the engine: %v: %s", err, out))
-			}
-			for _, object := range strings.Fields(string(out)) {
-				left = append(left, list+" "+object+" ("+label+")")
-			}
-		}
-	}
-	secrets, _ := filepath.Glob("/dev/shm/sandboxer-*/*" + id + "*")
-	left = append(left, secrets...)
-	_ = filepath.WalkDir(r.root, func(path string, _ os.DirEntry, _ error) error {
-		if strings.Contains(filepath.Base(path), id) {
-			left = append(left, path)
-		}
-		return nil
-	})
-	return left
-}
+func (r *rig) leftovers(id string) []string { return hosttest.Leftovers(r.root, id) }
 
 // assertRootEmpty checks that the host's directory holds no sandbox's files,
 // and before long no note of what its builds left on the engine.

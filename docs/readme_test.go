@@ -76,6 +76,7 @@ func TestMakeTarget(t *testing.T) {
 // sandboxes made there nothing may be left.
 func newcomer(t *testing.T, bin string) *terminal {
 	t.Helper()
+	hosttest.Require(t) // before the environment is copied: commands that run tests share the turn
 	term := newTerminal(t, bin)
 	host := hosttest.Default(t, term.home())
 	for _, name := range []string{"GOPATH", "GOCACHE", "GOMODCACHE"} { // which are looked for at home

@@ -15,6 +15,7 @@ import (
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/examples/onecontainer"
 	"github.com/sand-boxer/sandboxer/extensiontest"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 )
 
@@ -114,12 +115,7 @@ func leftovers(ctx context.Context, id string) ([]string, error) {
 // imported is an image of the test's own.
 func imported(t *testing.T) string {
 	t.Helper()
-	if out, err := exec.Command("docker", "info").CombinedOutput(); err != nil {
-		if os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
-			t.Fatalf("the Docker Engine is required: %v: %s", err, out)
-		}
-		t.Skip("needs a Docker Engine")
-	}
+	hosttest.Require(t)
 	program := repotest.App(t)
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)

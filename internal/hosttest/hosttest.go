@@ -6,7 +6,6 @@ package hosttest
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,23 +20,6 @@ type Host struct {
 	File string // a hosts.yaml that has this host alone; Local and SSH name it here
 
 	t testing.TB
-}
-
-// Require skips a test where there is no engine with compose, and fails it if
-// SANDBOXER_REQUIRE_ENGINE is 1.
-func Require(t testing.TB) {
-	t.Helper()
-	out, err := exec.Command("docker", "compose", "version").CombinedOutput()
-	if err == nil {
-		out, err = exec.Command("docker", "info").CombinedOutput()
-	}
-	switch {
-	case err == nil:
-	case os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1":
-		t.Fatalf("the Docker Engine with its compose plugin is required: %v: %s", err, out)
-	default:
-		t.Skipf("needs a Docker Engine with its compose plugin: %v", err)
-	}
 }
 
 // Local is this machine without SSH.
@@ -96,23 +78,8 @@ func (h *Host) AssertNothing(id string) {
 	if id == "" {
 		h.t.Fatal("hosttest: no id to look for")
 	}
-	for _, label := range []string{"dev.sandboxer.id=" + id, "com.docker.compose.project=sbx-" + id} {
-		for _, list := range []string{"container ls -aq", "network ls -q", "volume ls -q", "image ls -aq"} {
-			out, err := exec.Command("docker", append(strings.Fields(list), "--filter", "label="+label)...).CombinedOutput()
-			if err != nil || strings.TrimSpace(string(out)) != "" {
-				h.t.Errorf("docker %s with label %s: %v %s", list, label, err, out)
-			}
-		}
-	}
-	left, _ := filepath.Glob("/dev/shm/sandboxer-*/*" + id + "*")
-	_ = filepath.WalkDir(h.Root, func(path string, _ os.DirEntry, _ error) error {
-		if strings.Contains(filepath.Base(path), id) {
-			left = append(left, path)
-		}
-		return nil
-	})
-	if len(left) > 0 {
-		h.t.Errorf("left on disk: %q", left)
+	for _, left := range Leftovers(h.Root, id) {
+		h.t.Errorf("left of %s: %s", id, left)
 	}
 }
 

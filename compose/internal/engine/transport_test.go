@@ -21,6 +21,7 @@ import (
 
 	"github.com/sand-boxer/sandboxer/compose/internal/engine"
 	"github.com/sand-boxer/sandboxer/compose/internal/engine/enginetest"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
@@ -64,7 +65,7 @@ func login(t *testing.T, server *sshtest.Server, addr string) *ssh.Client {
 
 func streamlocal(client *ssh.Client) dialer {
 	return func(ctx context.Context) (net.Conn, error) {
-		return client.DialContext(ctx, "unix", enginetest.Socket())
+		return client.DialContext(ctx, "unix", hosttest.Socket())
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/sand-boxer/sandboxer"
-	"github.com/sand-boxer/sandboxer/compose/internal/engine/enginetest"
 	"github.com/sand-boxer/sandboxer/compose/internal/remote"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
@@ -157,13 +157,15 @@ func TestEscapable(t *testing.T) {
 
 func TestParseFacts(t *testing.T) {
 	t.Parallel()
-	const good = "root /r\nroot_id 0123\nsocket /s\nuser u\nuid 5\nclock 1000\ncompose 2.40.3\ncompose_progress yes\nmemory yes\n"
+	const good = "root /r\nroot_id 0123\nsocket /s\nuser u\nuid 5\nclock 1000\ncompose 2.40.3\nmemory yes\n"
 	tests := []struct{ name, out, message, warning string }{
 		{"good", good, "", ""},
 		{"not allowed", good + "socket_state refused\n", "user u may not use /s", ""},
 		{"several tools", good + "missing gzip\nmissing flock\n", "the host lacks gzip, flock", ""},
 		{"vulnerable compose", strings.Replace(good, "2.40.3", "v2.40.1-desktop.1", 1), "", "CVE-2025-62725"},
-		{"source build", strings.Replace(good, "2.40.3", "dev", 1), "", ""},
+		{"old compose", strings.Replace(good, "2.40.3", "v2.20.9", 1), "v2.20.9 is too old", ""},
+		{"source build", strings.Replace(good, "2.40.3", "dev\ncompose_progress yes", 1), "", ""},
+		{"old source build", strings.Replace(good, "2.40.3", "dev", 1), "dev is too old", ""},
 		{"no file system in memory", strings.Replace(good, "memory yes\n", "", 1), "", "/dev/shm"},
 		{"another clock", strings.Replace(good, "clock 1000", "clock 5000", 1), "", "clock differs by 1h6m40s"},
 	}
@@ -194,7 +196,7 @@ func TestBuildAgain(t *testing.T) {
 	g := loginRig(t, `#!/bin/sh
 case "$*" in *" build") echo >>`+count+`; if [ "$(wc -l <`+count+`)" -lt 3 ]; then echo "No such image: sha256:571f"; exit 1; fi ;; esac
 exec `+real+` "$@"
-`, "", enginetest.Socket())
+`, "", hosttest.Socket())
 	s := g.reserve(map[string]string{"Dockerfile": unique(dockerfile)})
 	out := s.mustRun(strings.Replace(chatty, "network_mode: none", "network_mode: none\n    command: [hold]", 1))
 	// one more only if the engine really missed an image besides

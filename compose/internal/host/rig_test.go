@@ -28,6 +28,7 @@ import (
 	"github.com/sand-boxer/sandboxer/compose/internal/engine/enginetest"
 	"github.com/sand-boxer/sandboxer/compose/internal/remote"
 	"github.com/sand-boxer/sandboxer/compose/internal/workspace"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
@@ -97,11 +98,12 @@ func sshHost(t testing.TB, server *sshtest.Server, addr string) remote.Host {
 
 func newRig(t testing.TB, cfg Config, transport func() remote.Host) *rig {
 	t.Helper()
+	hosttest.Turn(t)
 	if cfg.Root == "" {
 		cfg.Root = filepath.Join(t.TempDir(), "root")
 	}
 	if cfg.Socket == "" {
-		cfg.Socket = enginetest.Socket()
+		cfg.Socket = hosttest.Socket()
 	}
 	socket := cfg.Socket
 	g := &rig{t: t, root: cfg.Root, transport: transport, images: new([]string)}

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/sand-boxer/sandboxer/compose/internal/engine"
-	"github.com/sand-boxer/sandboxer/compose/internal/engine/enginetest"
 	"github.com/sand-boxer/sandboxer/compose/internal/relay"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
@@ -26,7 +26,7 @@ func TestRelayOverSSH(t *testing.T) {
 	server := sshtest.Start(t, sshtest.Options{})
 	proxy := sshtest.NewProxy(t, server.Addr)
 	link := login(t, server, proxy.Addr)
-	remote := engine.New(func(ctx context.Context) (net.Conn, error) { return link.DialContext(ctx, "unix", enginetest.Socket()) })
+	remote := engine.New(func(ctx context.Context) (net.Conn, error) { return link.DialContext(ctx, "unix", hosttest.Socket()) })
 	dial := func(ctx context.Context, port uint16) (net.Conn, error) {
 		return relay.Dial(ctx, remote, s.relay, netip.AddrPortFrom(s.addr, port))
 	}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 )
 
 // A Daemon is a Docker Engine of the test's own, in namespaces of its own: it may be stopped, and nobody else works on
@@ -30,6 +32,7 @@ func StartDaemon(t testing.TB, config string) *Daemon {
 	if os.Getuid() != 0 {
 		t.Skip("an engine of its own needs root")
 	}
+	hosttest.Turn(t)
 	dir, err := os.MkdirTemp("", "engine-") // a socket's path has to be short
 	if err != nil {
 		t.Fatal(err)

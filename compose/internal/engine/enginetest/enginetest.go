@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/sand-boxer/sandboxer/compose/internal/engine"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 )
 
 // LabelKey is the key of the label that everything a test makes must carry.
@@ -34,9 +35,11 @@ type Engine struct {
 	t testing.TB
 }
 
-// Start connects to the engine. Where there is none it skips t, or fails it if SANDBOXER_REQUIRE_ENGINE is 1.
+// Start connects to the engine when it is the test's turn. Where there is none it skips t, or fails it if
+// SANDBOXER_REQUIRE_ENGINE is 1.
 func Start(t testing.TB) *Engine {
 	t.Helper()
+	hosttest.Turn(t)
 	e := &Engine{Client: engine.New(Dial), ID: strings.ToLower(rand.Text()[:12]), t: t}
 	e.Label = LabelKey + "=" + e.ID
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -51,17 +54,9 @@ func Start(t testing.TB) *Engine {
 	return e
 }
 
-// Socket is the path of the engine's unix socket.
-func Socket() string {
-	if path, ok := strings.CutPrefix(os.Getenv("DOCKER_HOST"), "unix://"); ok {
-		return path
-	}
-	return "/var/run/docker.sock"
-}
-
 // Dial connects to the engine's socket.
 func Dial(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "unix", Socket())
+	return new(net.Dialer).DialContext(ctx, "unix", hosttest.Socket())
 }
 
 // Labels is the test's label as a new map.

@@ -107,7 +107,7 @@ func TestKill(t *testing.T) {
 		return []string{"create", "--input", "repo=" + repo, "--label", "moment=" + label}
 	}
 	for i, m := range []point{
-		{"workspace", 0}, {"route", 0}, {"reserve", 0}, {"upload", 0}, {"upload", 20 * time.Millisecond}, {"config", 100 * time.Millisecond},
+		{"workspace", 0}, {"route", 0}, {"reserve", 0}, {"upload", 0}, {"upload", 20 * time.Millisecond}, {"queue", 100 * time.Millisecond},
 		{"build", 0}, {"build", time.Second}, {"up", 0}, {"up", 300 * time.Millisecond}, {"ready", 0}, {"ready", 500 * time.Millisecond},
 	} {
 		t.Run("create "+m.String(), func(t *testing.T) {

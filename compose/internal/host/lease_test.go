@@ -3,6 +3,7 @@
 package host
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 )
 
 // reapLimit is what a reaper may take on a busy machine once a lease has ended.
+// Within that time it looks only if it was woken, or has seen the lease.
 const reapLimit = 20 * time.Second
 
 func (s *sandbox) isGone() bool {
@@ -33,10 +35,24 @@ func (g *rig) reserveFor(d time.Duration) *sandbox {
 	if s.Reserved, err = g.Reserve(g.t.Context(), r); err != nil {
 		g.t.Fatal(err)
 	}
-	if err := g.Upload(g.t.Context(), s.Reserved, s.tree, "0:0", source, nil); err != nil {
-		g.t.Fatal(err)
-	}
 	return s
+}
+
+// endsAt moves the end of a lease, whatever it was, and has the reaper see it:
+// how long it takes until a sandbox is where a test wants it depends on the
+// machine.
+func (s *sandbox) endsAt(end time.Time) {
+	s.t.Helper()
+	lease := filepath.Join(s.root, "sb", s.id, "lease")
+	put(s.t, lease+".new", fmt.Appendf(nil, "%d\n", end.Unix()), 0o600)
+	if err := os.Rename(lease+".new", lease); err != nil {
+		s.t.Fatal(err)
+	}
+	if reaper := s.reaper(); reaper != "" {
+		if err := exec.Command("kill", "-USR1", reaper).Run(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 // TestLeaseEnds: with no client alive the host itself takes a sandbox away,
@@ -46,11 +62,11 @@ func TestLeaseEnds(t *testing.T) {
 	onEach(t, func(t *testing.T, g *rig) {
 		image := g.image()
 		client := &rig{Machine: g.another(), t: t, root: g.root, real: g.real, images: g.images, transport: g.transport}
-		long := g.reserveFor(time.Hour)
+		long, s := g.reserve(nil), client.reserve(nil)
 		long.mustRun(held(image))
-		s := client.reserveFor(10 * time.Second) // more than the job takes on a busy machine
 		s.mustRun(held(image))
 		client.Close()
+		s.endsAt(time.Now().Add(3 * time.Second))
 		if s.isGone() {
 			t.Error("gone before its time")
 		}
@@ -65,16 +81,30 @@ func TestLeaseEnds(t *testing.T) {
 	})
 }
 
+// TestShortLeaseWakesTheReaper, which would else look 30 seconds later.
+func TestShortLeaseWakesTheReaper(t *testing.T) {
+	t.Parallel()
+	g := localRig(t, Config{})
+	g.reserveFor(time.Hour)
+	time.Sleep(2 * time.Second) // it has looked around, and naps
+	if s := g.reserveFor(3 * time.Second); !eventually(reapLimit, s.isGone) {
+		t.Error("not reaped")
+	}
+}
+
 // TestRenewAgainstReaper: a lease that was renewed holds, one that was not ends.
 func TestRenewAgainstReaper(t *testing.T) {
 	t.Parallel()
 	g := localRig(t, Config{})
 	boxes := make([]*sandbox, 8)
+	for i := range boxes {
+		boxes[i] = g.reserveFor(time.Hour)
+	}
 	renewed := make([]error, len(boxes))
 	var all sync.WaitGroup
 	deadline := time.Now().Add(3 * time.Second).Truncate(time.Second)
-	for i := range boxes {
-		boxes[i] = g.reserveFor(time.Until(deadline))
+	for i, s := range boxes {
+		s.endsAt(deadline)
 		all.Go(func() {
 			time.Sleep(time.Until(deadline.Add(time.Duration(i-2) * 120 * time.Millisecond)))
 			renewed[i] = g.Renew(t.Context(), boxes[i].id, time.Now().Add(time.Hour))
@@ -101,7 +131,7 @@ func TestRenewAgainstReaper(t *testing.T) {
 func TestReaperIsReplaced(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, g *rig) {
-		s := g.reserveFor(8 * time.Second)
+		s := g.reserveFor(time.Hour)
 		first := g.reaper()
 		if err := exec.Command("kill", "-9", first).Run(); err != nil {
 			t.Fatal(err)
@@ -115,6 +145,7 @@ func TestReaperIsReplaced(t *testing.T) {
 		if second := g.reaper(); second == "" || second == first {
 			t.Errorf("the reaper is %q, before it was %q", second, first)
 		}
+		s.endsAt(time.Now())
 		if !eventually(reapLimit, s.isGone) {
 			t.Error("not reaped")
 		}
@@ -125,7 +156,7 @@ func TestReaperIsReplaced(t *testing.T) {
 func TestReaperFinishesATeardown(t *testing.T) {
 	t.Parallel()
 	g := localRig(t, Config{})
-	s := g.reserveFor(time.Hour)
+	s := g.reserve(nil)
 	s.mustRun(held(g.image()))
 	mark := filepath.Join(g.root, "sb", s.id, "destroying")
 	put(t, mark, nil, 0o600)

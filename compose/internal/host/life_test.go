@@ -50,7 +50,7 @@ func live(t *testing.T, g *rig) {
 		t.Error("no reaper is on duty after the reservation")
 	}
 	out := s.mustRun(full)
-	if !strings.HasPrefix(out, "::stage config\n") || !strings.Contains(out, "\n::stage up\n") {
+	if !strings.HasPrefix(out, "::stage queue\n") || !strings.Contains(out, "\n::stage up\n") {
 		t.Errorf("output lacks stages:\n%s", out)
 	}
 	objects, err := g.Objects(ctx, s.id)

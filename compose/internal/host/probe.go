@@ -159,7 +159,7 @@ func parseFacts(out string, at time.Time) (*Facts, error) {
 		return nil, unavailable("add the account to the docker group on the host", "user %s may not use %s", f.User, f.Socket)
 	case f.Compose == "":
 		return nil, unavailable("install the docker compose plugin "+minCompose+" or newer on the host", "the host's docker has no compose plugin")
-	case values["compose_progress"] != "yes" || olderThan(f.Compose, minCompose):
+	case olderThan(f.Compose, minCompose), len(versionNumbers(f.Compose)) == 0 && values["compose_progress"] != "yes":
 		return nil, unavailable("install the docker compose plugin "+minCompose+" or newer on the host", "the host's compose plugin %s is too old", f.Compose)
 	}
 	if olderThan(f.Compose, "2.40.2") {

@@ -6,13 +6,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,7 +57,7 @@ func TestRunOverACutLink(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(time.Duration(150+i*40) * time.Millisecond):
+			case <-time.After(time.Duration(150+i*i*20) * time.Millisecond): // longer and longer, so that it ends on any machine
 			}
 			switch i % 3 {
 			case 0:
@@ -188,6 +192,62 @@ func (s *sandbox) kill(file string) {
 	if !killed {
 		s.t.Errorf("nothing to kill that names %s", file)
 	}
+}
+
+// TestFollowersAreWoken: on a host where a pause of a second takes five
+// minutes, whoever follows a job or waits for a place is told.
+func TestFollowersAreWoken(t *testing.T) {
+	t.Parallel()
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "sleep"), []byte("#!/bin/sh\n[ \"$1\" != 1 ] || set -- 300\nexec "+sleep+" \"$@\"\n"), 0o755)
+	g := loginRig(t, "", "PATH="+dir+":$PATH exec sh \"$@\"\n", "")
+	first, second := g.reserve(map[string]string{"Dockerfile": unique(chattyDockerfile)}), g.reserve(nil)
+	places := takePlaces(t, g)
+	began := time.Now()
+	var all sync.WaitGroup
+	all.Go(func() { first.mustRun(chatty) })
+	all.Go(func() { second.mustRun(held(second.image())) })
+	for _, s := range []*sandbox{first, second} {
+		if !eventually(time.Minute, func() bool { _, err := os.Stat(filepath.Join(g.root, "sb", s.id, "jobs/up/stage")); return err == nil }) {
+			t.Error("a job did not begin")
+		}
+	}
+	time.Sleep(100 * time.Millisecond) // both wait now, one for its turn
+	places[0].Close()
+	waiting, err := os.ReadFile(filepath.Join(g.root, "slots/waiting"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.Fields(string(waiting))[0])
+	if err != nil || syscall.Kill(pid, syscall.SIGUSR1) != nil { // as a job that ends would
+		t.Fatalf("%q waits for a place", waiting)
+	}
+	all.Wait()
+	if took := time.Since(began); took > 4*time.Minute {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// takePlaces takes all places for heavy work of a host.
+func takePlaces(t *testing.T, g *rig) []*os.File {
+	t.Helper()
+	var places []*os.File
+	for i := range 2 * runtime.NumCPU() {
+		f, err := os.OpenFile(filepath.Join(g.root, "slots", fmt.Sprintf("up.%d", i)), os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+			t.Fatal(err)
+		}
+		places = append(places, f)
+	}
+	return places
 }
 
 func TestRunEndsWithItsContext(t *testing.T) {

@@ -174,13 +174,14 @@ func TestVaultOfSomebodyElse(t *testing.T) {
 func TestSecretsOfTheDead(t *testing.T) {
 	t.Parallel()
 	g := localRig(t, Config{})
-	s := g.reserveFor(8 * time.Second)
+	s := g.reserveFor(time.Hour)
 	if err := g.PlaceSecrets(t.Context(), s.Reserved, secretFiles("x")); err != nil {
 		t.Fatal(err)
 	}
 	vault, stray := filepath.Dir(s.Secrets), newID()
 	put(t, filepath.Join(vault, stray, "0001-a"), []byte("x"), 0o400)
 	put(t, filepath.Join(vault, ".new."+stray+".77", "0001-a"), []byte("x"), 0o400)
+	s.endsAt(time.Now())
 	if !eventually(reapLimit, func() bool { return len(vaulted(s.RootID, "")) == 0 && s.isGone() }) {
 		t.Errorf("left: %q", vaulted(s.RootID, ""))
 	}

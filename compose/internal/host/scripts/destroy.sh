@@ -147,6 +147,7 @@ seize() {
 	while :; do
 		exec 9>>"$root/lock/$id"
 		mark || return
+		wake_followers
 		end_workers
 		take 9 "${patience:-120}" || die 75 "another teardown holds the sandbox"
 		same 9 || continue

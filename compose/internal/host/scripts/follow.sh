@@ -1,20 +1,36 @@
 # Streams the job's output from an offset until it ends. In: id offset.
 { command exec 3<"$job/out"; } 2>/dev/null || die 65 "the sandbox was removed meanwhile"
 dd bs=1 skip="$offset" count=0 <&3 2>/dev/null
-ticks=0
+
+# The job wakes whoever is written in follower.*; what that file's time tells is
+# when this one last read.
+myself
+follower=$job/follower.${me%% *}
+wakeable
+echo "$me" 2>/dev/null >"$follower"
+news=1
 while listening; do
-	if [ ! -d "$dir" ] || [ -e "$dir/destroying" ]; then die 72 "the sandbox is being destroyed"; fi
+	begin_doze 1
+	if [ ! -d "$dir" ] || [ -e "$dir/destroying" ]; then
+		end_doze
+		die 72 "the sandbox is being destroyed"
+	fi
 	alive "$job/pid" || died=1
 	rc=
 	read -r rc 2>/dev/null <"$job/rc"
-	cat <&3
+	# both times may be of one tick of the clock: as old as the reading is news
+	[ "$job/out" -ot "$follower" ] || news=1
+	if [ -n "$news" ]; then
+		{ echo >>"$follower"; } 2>/dev/null
+		cat <&3
+		news=
+	fi
+	[ -z "$rc${died:-}" ] || end_doze
 	case $rc in
 	0) exit 0 ;;
 	?*) read -r stage <"$job/stage" && die 77 "$stage $rc" ;;
 	esac
 	[ -z "${died:-}" ] || die 76 "the job was killed on the host"
-	# a short job is soon noticed, a long one costs little
-	ticks=$((ticks + 1))
-	if [ "$ticks" -lt 50 ]; then pause 0.1; else pause 0.4; fi
+	doze
 done
 exit 137 # nobody learns of it

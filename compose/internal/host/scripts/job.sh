@@ -1,16 +1,20 @@
-# The detached job: config, pull, build, up. The stage that fails is the class
-# of the error, because compose's exit code says nothing. In: id project
+# The detached job: pull, build, up. The stage that fails is the class of the
+# error, because compose's exit code says nothing. In: id project
 # build bound import (the name that import.tar gets, or nothing) labels (of that).
 cd "$dir" || exit 1
 
 finish() {
 	echo "$1" >"$job/.rc" && mv "$job/.rc" "$job/rc"
+	wake_followers
+	exec 8>&-
+	wake "$root/slots/waiting"
 	exit 0
 }
 
 stage() {
 	echo "$1" >"$job/.stage" && mv "$job/.stage" "$job/stage"
 	echo "::stage $1"
+	wake_followers
 }
 
 # Nothing of the account's environment reaches compose, and nothing of the
@@ -29,9 +33,20 @@ try() {
 	ended "$?" "$1"
 }
 
+# ended: whether compose can read its file at all is asked when something
+# failed. That it can be read is the rule, and asking takes as long as a call.
 ended() {
 	[ "$1" != 0 ] || return 0
-	[ "$1" != 124 ] || echo "docker compose $2 was ended: it took longer than $bound seconds"
+	if [ "$1" = 124 ]; then
+		echo "docker compose $2 was ended: it took longer than $bound seconds"
+	else
+		unreadable=$(compose config -q 2>&1) || {
+			rc=$?
+			stage config
+			printf '%s\n' "$unreadable"
+			finish "$rc"
+		}
+	fi
 	finish "$1"
 }
 
@@ -49,18 +64,30 @@ build_images() {
 }
 
 # slot waits for one of the host's places for heavy work: more than twice the
-# processors at once makes nothing faster.
+# processors at once makes nothing faster. One job at a time looks for a place,
+# woken by whoever gives one back.
 slot() {
 	places=$(($(getconf _NPROCESSORS_ONLN 2>/dev/null || nproc 2>/dev/null || echo 2) * 2))
-	while :; do
-		n=0
-		while [ "$n" -lt "$places" ]; do
-			exec 8>>"$root/slots/up.$n"
-			flock -n 8 && return
-			n=$((n + 1))
-		done
-		pause 0.2
+	exec 7>>"$root/slots/queue"
+	flock 7
+	myself
+	wakeable
+	echo "$me" >"$root/slots/waiting"
+	until begin_doze 1 && free_place; do doze; done
+	end_doze
+	exec 7>&-
+}
+
+# free_place takes a place, if one is free.
+free_place() {
+	n=0
+	while [ "$n" -lt "$places" ]; do
+		exec 8>>"$root/slots/up.$n"
+		flock -n 8 && return
+		n=$((n + 1))
 	done
+	exec 8>&-
+	return 1
 }
 
 # absent sets services to those whose images are not on the host.
@@ -74,8 +101,6 @@ absent() {
 	done <"$dir/images"
 }
 
-stage config
-try config -q
 stage queue
 slot
 absent

@@ -10,8 +10,8 @@
 #   81 the cached tree is gone              82 the firewall cannot be changed
 #   83 the host takes no new sandboxes
 # Descriptors: 3 the job's output, 4 a worker of the sandbox, 5 builds,
-# 6 a lease, 7 the cache or images, 8 admission or a place for heavy work,
-# 9 the sandbox's lock.
+# 6 a lease, 7 the cache, images or the turn to look for a place, 8 admission or
+# a place for heavy work, 9 the sandbox's lock.
 set -u
 umask 077
 
@@ -171,6 +171,40 @@ launch() {
 	' sh "$@"
 }
 
+# myself sets me to "pid start" of the shell that runs; $$ is another's where
+# this one is a part of it.
+myself() {
+	read -r stat </proc/self/stat
+	me=${stat%% *}
+	set -- ${stat##*) }
+	me="$me ${20}"
+}
+
+# wake FILE ends the doze of the process that is written in it.
+wake() { alive "$1" && kill -s USR1 "$apid" 2>/dev/null; return 0; }
+
+# A doze is a pause that wake ends. It begins before one looks whether there is
+# something to wait for, so that no waking is missed.
+dozing= woken=
+begin_doze() {
+	sleep "$1" >/dev/null 2>&1 3>&- 4>&- &
+	dozing=$!
+}
+end_doze() {
+	kill "$dozing" 2>/dev/null
+	dozing=
+}
+doze() {
+	wait "$dozing" 2>/dev/null # shells tell that it was killed
+	end_doze
+}
+wakeable() { trap 'woken=1; [ -z "$dozing" ] || kill "$dozing" 2>/dev/null' USR1; }
+
+# wake_followers has those who stream the job's output look at once.
+wake_followers() {
+	for follower in "$job"/follower.*; do wake "$follower"; done
+}
+
 # listening: the client, or its link, is still there, as far as the account
 # may see that.
 watched=
@@ -188,7 +222,4 @@ drop_claims() {
 
 # wake_reaper has the reaper look at once, for instance to find that nothing is
 # left to wait for.
-wake_reaper() {
-	alive "$root/slots/reaper.pid" && kill -s USR1 "$apid" 2>/dev/null
-	return 0
-}
+wake_reaper() { wake "$root/slots/reaper.pid"; }

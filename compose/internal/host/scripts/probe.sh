@@ -38,9 +38,13 @@ if [ ! -S "$socket" ]; then
 elif [ ! -w "$socket" ]; then
 	fact socket_state refused
 fi
-fact compose "$(docker compose version --short 2>/dev/null)" &
 fact firewall "$(firewall_state)" &
-if docker compose --help 2>/dev/null | grep -q -e '--progress'; then fact compose_progress yes; fi
+version=$(docker compose version --short 2>/dev/null)
+fact compose "$version"
+case $version in
+v[0-9]* | [0-9]*) ;; # else what it can tells more
+*) if docker compose --help 2>/dev/null | grep -q -e '--progress'; then fact compose_progress yes; fi ;;
+esac
 wait
 
 # with no sandbox to watch the reaper looks around once and ends

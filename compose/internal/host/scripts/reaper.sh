@@ -3,7 +3,7 @@
 # least every 30 seconds, by the host's clock, and when a teardown or a short
 # lease wakes it. With the argument "sweep" it also looks around at once.
 cd / || exit 1
-trap 'woken=1' USR1
+wakeable
 patience=5
 
 # overdue: the lease in $dir has ended, or cannot be read, or a teardown that
@@ -127,10 +127,8 @@ nap() {
 		[ $((until - now)) -ge "$next" ] || next=$((until - now))
 	done
 	[ "$next" -ge 1 ] || next=1
-	[ -z "$woken" ] || return
-	sleep "$next" &
-	wait "$!"
-	kill "$!" 2>/dev/null
+	begin_doze "$next"
+	if [ -n "$woken" ]; then end_doze; else doze; fi
 }
 
 sweep=${1:-}

@@ -336,7 +336,7 @@ func (o *oracle) image() check {
 			}
 		case !regexp.MustCompile(`^[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*(:[\w][\w.-]*)?(@sha256:[0-9a-f]{64})?$`).MatchString(s) && !strings.Contains(s, "@"):
 			o.say(at, "is %q", s)
-		case strings.Contains(s, "sandboxer.local"):
+		case strings.Contains(s, "sandboxer.local/"):
 			o.say(at, "is %q of another sandbox", s)
 		case regexp.MustCompile(`^(sha256:)?[0-9a-f]{64}(:latest)?$`).MatchString(s):
 			o.say(at, "is an id")

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -111,26 +112,69 @@ func at(id string, more ...string) string {
 const cleanupPatience = 10 * time.Second
 
 // Create is [sandboxer.Client.Create]. The server works, and this client
-// watches: progress goes where sandboxer.WithProgress says. When ctx ends, a
-// create without an idempotency key is destroyed; one with a key goes on.
+// watches: progress goes where sandboxer.WithProgress says. When ctx ends, or
+// no answer comes, a create without an idempotency key is destroyed; one with
+// a key goes on.
 func (c *Client) Create(ctx context.Context, req sandboxer.CreateRequest) (*sandboxer.Sandbox, error) {
-	key := cmp.Or(req.IdempotencyKey, rand.Text()) // a request that is sent again by the transport makes one sandbox
-	var s sandboxer.Sandbox
-	resp, err := c.do(ctx, http.MethodPost, "/v1/sandboxes", request(req), &s, "Idempotency-Key", key, "Prefer", "respond-async")
-	if err != nil {
-		return left(err), err
+	key := cmp.Or(req.IdempotencyKey, rand.Text()) // a request that is sent again makes no second sandbox
+	s, goesOn, err := c.post(ctx, req, key)
+	switch {
+	case err != nil && req.IdempotencyKey == "" && unanswered(err):
+		return nil, errors.Join(err, c.takeBack(ctx, req, key))
+	case err != nil || !goesOn:
+		return s, err
 	}
-	if resp.StatusCode != http.StatusAccepted {
-		return &s, nil
-	}
-	now, err := c.watch(ctx, &s, req.KeepFailed)
+	now, err := c.watch(ctx, s, req.KeepFailed)
 	if ctx.Err() != nil && req.IdempotencyKey == "" {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupPatience)
 		defer cancel()
-		_, gone := c.sandbox(ctx, http.MethodDelete, at(s.ID), nil, "Prefer", "respond-async")
-		err = errors.Join(err, gone)
+		err = errors.Join(err, c.discard(ctx, s))
 	}
 	return now, err
+}
+
+// post asks for a sandbox. It reports whether the server goes on with it;
+// otherwise it is as it will be.
+func (c *Client) post(ctx context.Context, req sandboxer.CreateRequest, key string) (s *sandboxer.Sandbox, goesOn bool, err error) {
+	s = new(sandboxer.Sandbox)
+	resp, err := c.do(ctx, http.MethodPost, "/v1/sandboxes", request(req), s, "Idempotency-Key", key, "Prefer", "respond-async")
+	if err != nil {
+		return left(err), false, err
+	}
+	return s, resp.StatusCode == http.StatusAccepted, nil
+}
+
+// unanswered reports whether the server may have got the request of an error
+// and said nothing to it.
+func unanswered(err error) bool {
+	var answer *Error
+	var network *net.OpError
+	return !errors.As(err, &answer) && !(errors.As(err, &network) && network.Op == "dial")
+}
+
+// takeBack destroys what came of a create of which no answer came. Only the
+// same request with the same key can tell what that is; and from then on the
+// key is used, should the first request still be on its way.
+func (c *Client) takeBack(ctx context.Context, req sandboxer.CreateRequest, key string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupPatience)
+	defer cancel()
+	s, _, err := c.post(ctx, req, key)
+	switch {
+	case s != nil:
+		return c.discard(ctx, s)
+	case err != nil && unanswered(err):
+		return sandboxer.WithHint(fmt.Errorf("the server may go on with the create: %w", err), "see with list whether it does, and destroy what it made")
+	}
+	return nil // it was refused: there is nothing
+}
+
+// discard tells the server to destroy what nobody waits for.
+func (c *Client) discard(ctx context.Context, s *sandboxer.Sandbox) error {
+	if s.State.Terminal() {
+		return nil
+	}
+	_, err := c.sandbox(ctx, http.MethodDelete, at(s.ID), nil, "Prefer", "respond-async")
+	return err
 }
 
 // request is what the server wants to know; who asks is said only where it

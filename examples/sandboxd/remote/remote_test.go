@@ -1,11 +1,16 @@
 package remote_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,6 +28,7 @@ type world struct {
 	backend *extensiontest.Backend
 	store   *sandboxer.MemoryStore
 	fault   extensiontest.Fault
+	judge   func(sandboxer.ProvisionRequest) []sandboxer.Violation
 	dir     string
 	addr    string
 }
@@ -39,7 +45,7 @@ func (w *world) start(t *testing.T) (stop func()) {
 		t.Fatal(err)
 	}
 	all[0].Extension = ""
-	fake := extensiontest.NewFake(extensiontest.FakeConfig{Backend: w.backend, Fault: w.fault})
+	fake := extensiontest.NewFake(extensiontest.FakeConfig{Backend: w.backend, Fault: w.fault, Judge: w.judge})
 	s, err := server.New(
 		sandboxer.Config{Extensions: []sandboxer.Extension{fake}, Profiles: all, Store: w.store},
 		server.Config{Workspaces: w.dir, Consumer: sandboxer.Consumer{Project: "p", ActorType: "adm", Actor: "a"}})
@@ -56,7 +62,9 @@ func (w *world) start(t *testing.T) (stop func()) {
 	go func() { ended <- errors.Join(s.Run(ctx, l), s.Close()) }()
 	var stopped atomic.Bool
 	stop = func() {
-		if cancel(); stopped.CompareAndSwap(false, true) {
+		cancel()
+		http.DefaultClient.CloseIdleConnections() // a shutdown waits for those that were never used
+		if stopped.CompareAndSwap(false, true) {
 			if err := <-ended; err != nil {
 				t.Error(err)
 			}
@@ -173,24 +181,105 @@ func TestCreateThatIsGivenUp(t *testing.T) {
 			if key != "" {
 				want = sandboxer.StateReady
 			}
-			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-				all, err := w.client(t).List(t.Context(), sandboxer.Filter{})
-				if err != nil || len(all) != 1 {
-					t.Fatalf("got %+v, %v", all, err)
-				}
-				if all[0].State == want {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatalf("it is %s, want %s", all[0].State, want)
-				}
-			}
+			w.eventually(t, string(want)+" sandbox", func(all []sandboxer.Sandbox) bool { return len(all) == 1 && all[0].State == want })
 			if key != "" {
 				if s, err := w.client(t).Create(t.Context(), request(key)); err != nil || s.State != sandboxer.StateReady {
 					t.Errorf("the key leads to %+v, %v", s, err)
 				}
 			}
 		})
+	}
+}
+
+// What comes of a create that is given up, or cut off, before the server has
+// said anything of it is destroyed all the same: nobody else knows the key.
+func TestCreateWithoutAnAnswer(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(cancel, cut func())
+		want error
+	}{
+		{"given up", func(cancel, _ func()) { cancel() }, context.Canceled},
+		{"cut off", func(_, cut func()) { cut() }, sandboxer.ErrUnavailable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			asked, until := make(chan bool, 1), make(chan bool)
+			var judged atomic.Int64
+			w.judge = func(sandboxer.ProvisionRequest) []sandboxer.Violation {
+				if judged.Add(1) == 1 { // the admission of the first request; nothing is recorded yet
+					asked <- true
+					<-until
+				}
+				return nil
+			}
+			w.start(t)
+			behind, cut := w.behind(t)
+			c, err := remote.New(behind, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() { <-asked; tt.end(cancel, cut) }()
+			if _, err := c.Create(ctx, request("")); !errors.Is(err, tt.want) {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+			close(until) // now the first request goes on
+			w.eventually(t, "one sandbox, destroyed", func(all []sandboxer.Sandbox) bool {
+				return len(all) == 1 && all[0].State == sandboxer.StateDestroyed
+			})
+		})
+	}
+}
+
+// behind is the address of a proxy before the server, and how to cut the
+// connection of the first request for a sandbox; the server goes on with it.
+func (w *world) behind(t *testing.T) (address string, cut func()) {
+	target, err := url.Parse("http://" + w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := httputil.NewSingleHostReverseProxy(target)
+	pass.ErrorLog = log.New(io.Discard, "", 0) // of whoever left
+	gone := make(chan bool)
+	var posts atomic.Int64
+	proxy := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || posts.Add(1) > 1 {
+			pass.ServeHTTP(answer, r)
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		first := r.Clone(context.WithoutCancel(r.Context()))
+		first.Body = io.NopCloser(bytes.NewReader(body))
+		go pass.ServeHTTP(httptest.NewRecorder(), first)
+		select {
+		case <-gone:
+		case <-r.Context().Done():
+		}
+		panic(http.ErrAbortHandler)
+	}))
+	t.Cleanup(proxy.Close)
+	return proxy.URL, func() { close(gone) }
+}
+
+// eventually waits for what the server lists to be as it is to be.
+func (w *world) eventually(t *testing.T, what string, is func([]sandboxer.Sandbox) bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		all, err := w.client(t).List(t.Context(), sandboxer.Filter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is(all) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("there is no %s: %+v", what, all)
+		}
 	}
 }
 

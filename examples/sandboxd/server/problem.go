@@ -30,10 +30,10 @@ func (f *failed) Unwrap() error { return f.error }
 
 // refuse answers with a problem.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // nobody listens
-	}
 	p := problemOf(err)
+	if r.Context().Err() != nil && p.Status != http.StatusRequestTimeout {
+		return // nobody listens; a body that came too late ends the context, too
+	}
 	if p.Status == http.StatusInternalServerError {
 		s.log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}

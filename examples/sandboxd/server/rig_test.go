@@ -26,6 +26,8 @@ type world struct {
 	store   sandboxer.Store
 	fault   extensiontest.Fault
 	work    string // directory of workspaces
+
+	bodyPatience time.Duration // of its servers, unless 0
 }
 
 func newWorld(t testing.TB, hosts ...sandboxer.Host) *world {
@@ -78,6 +80,9 @@ func (w *world) startAt(t testing.TB, cfg server.Config, addr string) *rig {
 	s, err := server.New(w.library(t), cfg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if w.bodyPatience > 0 {
+		s.SetBodyPatience(w.bodyPatience)
 	}
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
 	if err != nil {

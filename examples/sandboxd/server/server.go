@@ -51,6 +51,8 @@ type Server struct {
 	log     *slog.Logger
 	mux     *http.ServeMux
 
+	bodyPatience time.Duration // how long a body may take to arrive
+
 	base     context.Context // of all work; ends when work is to end
 	end      context.CancelFunc
 	stopping chan struct{} // closed when the server is told to stop
@@ -63,7 +65,7 @@ type Server struct {
 func New(library sandboxer.Config, cfg Config) (*Server, error) {
 	cfg.MaxWait = cmp.Or(cfg.MaxWait, 30*time.Minute)
 	cfg.Drain = cmp.Or(cfg.Drain, 2*time.Minute)
-	s := &Server{cfg: cfg, feed: newFeed(), metrics: newMetrics(), log: cfg.Logger, stopping: make(chan struct{})}
+	s := &Server{cfg: cfg, feed: newFeed(), metrics: newMetrics(), log: cfg.Logger, stopping: make(chan struct{}), bodyPatience: bodyPatience}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -221,6 +223,7 @@ func (s *Server) serve(o api.Operation, handle handler) http.HandlerFunc {
 
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.hurry(w, r)
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")

@@ -24,8 +24,9 @@ import (
 // the server answered match the sentinels of package sandboxer, and an
 // [*Error]; one without an answer matches sandboxer.ErrUnavailable.
 type Client struct {
-	base, token string
-	http        *http.Client
+	base, token     string
+	http            *http.Client
+	pause, patience time.Duration // of a watch
 }
 
 // New returns a client of the server at an address such as
@@ -37,7 +38,7 @@ func New(server, token string) (*Client, error) {
 	}
 	// a token goes nowhere but where it was meant for
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Client{base: strings.TrimSuffix(server, "/"), token: token, http: &http.Client{CheckRedirect: stay}}, nil
+	return &Client{base: strings.TrimSuffix(server, "/"), token: token, http: &http.Client{CheckRedirect: stay}, pause: watchPause, patience: watchPatience}, nil
 }
 
 // send makes a request; headers are pairs of names and values. An answer that
@@ -124,7 +125,7 @@ func (c *Client) Create(ctx context.Context, req sandboxer.CreateRequest) (*sand
 	case err != nil || !goesOn:
 		return s, err
 	}
-	now, err := c.watch(ctx, s, req.KeepFailed)
+	now, err := c.wait(ctx, "create", s, s.Generation, req.KeepFailed)
 	if ctx.Err() != nil && req.IdempotencyKey == "" {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupPatience)
 		defer cancel()
@@ -133,11 +134,16 @@ func (c *Client) Create(ctx context.Context, req sandboxer.CreateRequest) (*sand
 	return now, err
 }
 
-// post asks for a sandbox. It reports whether the server goes on with it;
-// otherwise it is as it will be.
+// post asks for a sandbox.
 func (c *Client) post(ctx context.Context, req sandboxer.CreateRequest, key string) (s *sandboxer.Sandbox, goesOn bool, err error) {
+	return c.begin(ctx, http.MethodPost, "/v1/sandboxes", request(req), "Idempotency-Key", key)
+}
+
+// begin starts work on a sandbox. It reports whether the server goes on with
+// it; otherwise the sandbox is as the work left it.
+func (c *Client) begin(ctx context.Context, method, path string, body any, headers ...string) (s *sandboxer.Sandbox, goesOn bool, err error) {
 	s = new(sandboxer.Sandbox)
-	resp, err := c.do(ctx, http.MethodPost, "/v1/sandboxes", request(req), s, "Idempotency-Key", key, "Prefer", "respond-async")
+	resp, err := c.do(ctx, method, path, body, s, append(headers, "Prefer", "respond-async")...)
 	if err != nil {
 		return left(err), false, err
 	}
@@ -173,7 +179,7 @@ func (c *Client) discard(ctx context.Context, s *sandboxer.Sandbox) error {
 	if s.State.Terminal() {
 		return nil
 	}
-	_, err := c.sandbox(ctx, http.MethodDelete, at(s.ID), nil, "Prefer", "respond-async")
+	_, _, err := c.begin(ctx, http.MethodDelete, at(s.ID), nil)
 	return err
 }
 
@@ -238,20 +244,34 @@ func (c *Client) List(ctx context.Context, f sandboxer.Filter) ([]sandboxer.Sand
 	}
 }
 
-// Destroy is [sandboxer.Client.Destroy]; the server goes on when ctx ends.
+// Destroy is [sandboxer.Client.Destroy], with progress as Create tells it; the
+// server goes on when ctx ends.
 func (c *Client) Destroy(ctx context.Context, id string) (*sandboxer.Sandbox, error) {
-	return c.sandbox(ctx, http.MethodDelete, at(id), nil)
+	s, goesOn, err := c.begin(ctx, http.MethodDelete, at(id), nil)
+	if err != nil || !goesOn {
+		return s, err
+	}
+	w := &watch{Client: c, op: "destroy", sandbox: s, ended: removed}
+	now, err := w.end(ctx)
+	if err == nil && !now.State.Terminal() {
+		err = unfinished("destroy", now)
+	}
+	return now, err
 }
 
 // Recreate is [sandboxer.Client.Recreate], of the state in which the sandbox
-// is now; the server goes on when ctx ends.
+// is now, with progress as Create tells it; the server goes on when ctx ends.
 func (c *Client) Recreate(ctx context.Context, id string) (*sandboxer.Sandbox, error) {
-	var now sandboxer.Sandbox
-	resp, err := c.do(ctx, http.MethodGet, at(id), nil, &now)
+	var before sandboxer.Sandbox
+	resp, err := c.do(ctx, http.MethodGet, at(id), nil, &before)
 	if err != nil {
 		return nil, err
 	}
-	return c.sandbox(ctx, http.MethodPost, at(id, "/recreate"), nil, "If-Match", resp.Header.Get("ETag"))
+	s, goesOn, err := c.begin(ctx, http.MethodPost, at(id, "/recreate"), nil, "If-Match", resp.Header.Get("ETag"))
+	if err != nil || !goesOn {
+		return s, err
+	}
+	return c.wait(ctx, "recreate", s, before.Generation+1, false)
 }
 
 // ExtendTTL is [sandboxer.Client.ExtendTTL].

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -31,6 +32,8 @@ type world struct {
 	judge   func(sandboxer.ProvisionRequest) []sandboxer.Violation
 	dir     string
 	addr    string
+
+	wait, drain time.Duration // of the server; its own if 0
 }
 
 func newWorld(t *testing.T) *world {
@@ -48,7 +51,7 @@ func (w *world) start(t *testing.T) (stop func()) {
 	fake := extensiontest.NewFake(extensiontest.FakeConfig{Backend: w.backend, Fault: w.fault, Judge: w.judge})
 	s, err := server.New(
 		sandboxer.Config{Extensions: []sandboxer.Extension{fake}, Profiles: all, Store: w.store},
-		server.Config{Workspaces: w.dir, Consumer: sandboxer.Consumer{Project: "p", ActorType: "adm", Actor: "a"}})
+		server.Config{Workspaces: w.dir, MaxWait: w.wait, Drain: w.drain, Consumer: sandboxer.Consumer{Project: "p", ActorType: "adm", Actor: "a"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,16 +106,18 @@ func hold(reached chan<- bool, until <-chan bool) extensiontest.Fault {
 	}
 }
 
+// A result is what an operation that somebody waits for came to.
+type result struct {
+	s   *sandboxer.Sandbox
+	err error
+}
+
 // A create goes on while its server is restarted, and the client comes back to it.
 func TestCreateAcrossARestart(t *testing.T) {
 	w := newWorld(t)
 	reached, until := make(chan bool, 9), make(chan bool)
 	w.fault = hold(reached, until)
 	stop := w.start(t)
-	type result struct {
-		s   *sandboxer.Sandbox
-		err error
-	}
 	results := make(chan result, 1)
 	go func() {
 		s, err := w.client(t).Create(t.Context(), request(""))
@@ -124,6 +129,192 @@ func TestCreateAcrossARestart(t *testing.T) {
 	w.start(t)
 	if r := <-results; r.err != nil || r.s.State != sandboxer.StateReady {
 		t.Errorf("got %+v, %v", r.s, r.err)
+	}
+}
+
+// A destroy and a recreate are followed to their end, however long the server
+// lets a request wait.
+func TestTheEndOfLongWork(t *testing.T) {
+	stuck := extensiontest.FailAt("teardown", "network", errors.New("busy"))
+	broken := &sandboxer.StageError{Stage: "build", Message: "no such file", Log: "step 3\n"}
+	second := func(f extensiontest.Fault) extensiontest.Fault { // only once the sandbox was there
+		var made atomic.Bool
+		return func(ctx context.Context, s extensiontest.Step) error {
+			if made.Load() {
+				return f(ctx, s)
+			}
+			if s.Op == "ready" {
+				made.Store(true)
+			}
+			return nil
+		}
+	}
+	for _, tt := range []struct {
+		name     string
+		fault    extensiontest.Fault
+		recreate bool
+		state    sandboxer.State
+		want     error
+		says     string
+	}{
+		{name: "destroy", state: sandboxer.StateDestroyed},
+		{name: "destroy that leaves something", fault: stuck, state: sandboxer.StateDestroying, want: sandboxer.ErrResidue, says: "-net"},
+		{name: "recreate", recreate: true, state: sandboxer.StateReady},
+		{name: "recreate that fails", fault: second(extensiontest.FailAt("provision", "container", broken)), recreate: true, state: sandboxer.StateDestroyed, want: sandboxer.ErrProvision, says: "no such file"},
+		{name: "recreate that cannot remove", fault: stuck, recreate: true, state: sandboxer.StateDestroying, want: sandboxer.ErrResidue, says: "-net"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.wait = time.Millisecond
+			w.fault = extensiontest.Faults(tt.fault, extensiontest.SlowAt("teardown", "look", 20*time.Millisecond))
+			w.start(t)
+			c := w.client(t)
+			s, err := c.Create(t.Context(), request(""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			do := c.Destroy
+			if tt.recreate {
+				do = c.Recreate
+			}
+			now, err := do(t.Context(), s.ID)
+			if !errors.Is(err, tt.want) || tt.want != nil && !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got %v, want %v that says %s", err, tt.want, tt.says)
+			}
+			if now == nil || now.State != tt.state || tt.state == sandboxer.StateReady && now.Generation != 2 {
+				t.Errorf("got %+v, want it %s", now, tt.state)
+			}
+			var residue *sandboxer.ResidueError
+			if tt.want == sandboxer.ErrResidue && (!errors.As(err, &residue) || len(residue.Residue) == 0) {
+				t.Errorf("%v does not list what is left", err)
+			}
+		})
+	}
+}
+
+// What an earlier attempt came to is not taken for the end of this one.
+func TestDestroyAgain(t *testing.T) {
+	w := newWorld(t)
+	w.fault = extensiontest.Faults(extensiontest.Times(1, extensiontest.FailAt("teardown", "network", errors.New("busy"))), extensiontest.SlowAt("teardown", "look", 20*time.Millisecond))
+	w.start(t)
+	c := w.client(t)
+	s, err := c.Create(t.Context(), request(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Destroy(t.Context(), s.ID); !errors.Is(err, sandboxer.ErrResidue) {
+		t.Fatalf("the first: %v", err)
+	}
+	if s, err := c.Destroy(t.Context(), s.ID); err != nil || s.State != sandboxer.StateDestroyed {
+		t.Errorf("the second: %+v, %v", s, err)
+	}
+}
+
+// A destroy that the server's end cuts short is finished by its next start,
+// and the client waits for that.
+func TestDestroyAcrossARestart(t *testing.T) {
+	w := newWorld(t)
+	w.drain = time.Millisecond
+	reached := make(chan bool, 9)
+	w.fault = extensiontest.Times(1, func(ctx context.Context, s extensiontest.Step) error {
+		if s.Op != "teardown" || s.Stage != "container" {
+			return nil
+		}
+		reached <- true
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	stop := w.start(t)
+	c := w.client(t)
+	s, err := c.Create(t.Context(), request(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan result, 1)
+	go func() {
+		s, err := c.Destroy(t.Context(), s.ID)
+		ended <- result{s, err}
+	}()
+	<-reached
+	stop()
+	w.start(t)
+	if r := <-ended; r.err != nil || r.s.State != sandboxer.StateDestroyed {
+		t.Errorf("got %+v, %v", r.s, r.err)
+	}
+}
+
+// A server that answers is not given up, however often its streams break off
+// with nothing to tell; one that is away is, and the error says of what.
+func TestPatience(t *testing.T) {
+	const id, patience = "aaaaaaaaaaaaaaaaaaaa", 100 * time.Millisecond
+	for _, away := range []bool{false, true} {
+		t.Run(fmt.Sprintf("away %v", away), func(t *testing.T) {
+			began := time.Now()
+			quiet := func() bool { return time.Since(began) < 5*patience }
+			state := func() string {
+				if quiet() {
+					return "provisioning"
+				}
+				return "ready"
+			}
+			fake := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.Method == http.MethodPost:
+					w.WriteHeader(http.StatusAccepted)
+					fmt.Fprintf(w, `{"id":%q,"state":"requested","generation":1}`, id)
+				case !strings.HasSuffix(r.URL.Path, "/events"):
+					fmt.Fprintf(w, `{"id":%q,"state":%q,"generation":1}`, id, state())
+				case away:
+					panic(http.ErrAbortHandler)
+				case quiet():
+					fmt.Fprint(w, "retry: 1000\n\n")
+				default:
+					fmt.Fprintf(w, "id: %s-3\ndata: {\"state\":\"ready\",\"generation\":1}\n\n", id)
+				}
+			}))
+			defer fake.Close()
+			c, err := remote.New(fake.URL, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.SetPatience(5*time.Millisecond, patience)
+			_, err = c.Create(t.Context(), request("k"))
+			if away && (!errors.Is(err, sandboxer.ErrUnavailable) || !strings.Contains(err.Error(), id) || !strings.Contains(sandboxer.Hint(err), id)) {
+				t.Errorf("got %v, hint %q, want one that names the sandbox", err, sandboxer.Hint(err))
+			}
+			if !away && err != nil {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// A sandbox that is lost when its create ends is none that can be used.
+func TestCreateThatIsLost(t *testing.T) {
+	const id = "aaaaaaaaaaaaaaaaaaaa"
+	fake := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodPost:
+			w.WriteHeader(http.StatusAccepted)
+			fmt.Fprintf(w, `{"id":%q,"state":"provisioning","generation":1}`, id)
+		case strings.HasSuffix(r.URL.Path, "/events"):
+			fmt.Fprintf(w, "id: %s-3\ndata: {\"state\":\"ready\",\"generation\":1}\n\n", id)
+		default:
+			fmt.Fprintf(w, `{"id":%q,"state":"lost","reason":"vanished","message":"the host holds nothing of it","generation":1}`, id)
+		}
+	}))
+	defer fake.Close()
+	c, err := remote.New(fake.URL, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Create(t.Context(), request("k"))
+	var answer *remote.Error
+	if !errors.As(err, &answer) || answer.Class.Exit() != 5 || !errors.Is(err, sandboxer.ErrUnavailable) || !strings.Contains(err.Error(), "holds nothing") {
+		t.Errorf("got %v, want exit code 5", err)
+	}
+	if s == nil || s.State != sandboxer.StateLost {
+		t.Errorf("it is %+v", s)
 	}
 }
 

@@ -104,6 +104,16 @@ func (i identity) workspace(given string) (string, error) {
 	return real, nil
 }
 
+// stillThere refuses a recorded working tree that a request could not name any
+// more: a link may have taken its place, or a directory above it.
+func (i identity) stillThere(recorded string) error {
+	if real, err := resolved(recorded); err == nil && real == recorded && within(i.workspaces, real) {
+		return nil
+	}
+	return sandboxer.WithHint(refuse(http.StatusForbidden, "forbidden", api.ClassRefused, "the sandbox's working tree %q is not in the server's directory of workspaces any more", brief(recorded)),
+		"put it back as it was when the sandbox was created, or create a new sandbox")
+}
+
 // resolved follows the links of as much of a path as there is; what reads the
 // tree says that the rest is missing.
 func resolved(path string) (string, error) {

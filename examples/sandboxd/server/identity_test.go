@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -219,6 +220,52 @@ func TestWorkspaces(t *testing.T) {
 	}
 	for _, repo := range []string{"out", "out/x", outside, "shop/../..", "/"} {
 		r.send("POST", "/v1/plan", fmt.Sprintf(`{"profile":"profile.compose-e2e","inputs":{"repo":%q}}`, repo)).problem(t, http.StatusForbidden, "forbidden")
+	}
+}
+
+// Nor does one that was planted once a sandbox of the tree was there.
+func TestWorkspacesOfARecreate(t *testing.T) {
+	outside := t.TempDir()
+	for _, err := range []error{os.MkdirAll(filepath.Join(outside, "tree"), 0o700), os.WriteFile(filepath.Join(outside, "secret"), nil, 0o600)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		plant func(team string) error // what was done to the directory of shop/tree
+		want  int
+	}{
+		{"as it was", func(string) error { return nil }, http.StatusOK},
+		{"another tree", func(team string) error {
+			return errors.Join(os.Remove(filepath.Join(team, "tree")), os.Mkdir(filepath.Join(team, "tree"), 0o700))
+		}, http.StatusOK},
+		{"a link at the end", func(team string) error {
+			return errors.Join(os.Remove(filepath.Join(team, "tree")), os.Symlink(outside, filepath.Join(team, "tree")))
+		}, http.StatusForbidden},
+		{"a link above", func(team string) error { return errors.Join(os.RemoveAll(team), os.Symlink(outside, team)) }, http.StatusForbidden},
+		{"a link that leads nowhere", func(team string) error {
+			return errors.Join(os.Remove(filepath.Join(team, "tree")), os.Symlink("tree", filepath.Join(team, "tree")))
+		}, http.StatusForbidden},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			team := filepath.Join(w.work, "shop")
+			if err := os.MkdirAll(filepath.Join(team, "tree"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			r := w.start(t, server.Config{})
+			s := r.send("POST", "/v1/sandboxes", `{"profile":"profile.compose-e2e","inputs":{"repo":"shop/tree"}}`).want(t, 201).sandbox(t)
+			if err := tt.plant(team); err != nil {
+				t.Fatal(err)
+			}
+			a := r.send("POST", "/v1/sandboxes/"+s.ID+"/recreate", "", "If-Match", "*")
+			if tt.want != http.StatusOK {
+				a.problem(t, tt.want, "forbidden")
+			}
+			a.want(t, tt.want)
+			r.get("/v1/sandboxes/"+s.ID).want(t, 200)
+		})
 	}
 }
 

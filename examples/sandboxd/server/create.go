@@ -52,7 +52,7 @@ func (s *Server) createSandbox(c *call) error {
 	}
 	req.IdempotencyKey = key
 	e := newErrand()
-	e.quota = c.who.quota
+	e.quota, e.fleeting = c.who.quota, key == ""
 	w, err := s.begin("create", req.Consumer, e, func(ctx context.Context) (*sandboxer.Sandbox, error) {
 		return s.client.Create(ctx, req)
 	})
@@ -60,9 +60,10 @@ func (s *Server) createSandbox(c *call) error {
 		return err
 	}
 	done, err := s.await(c, w)
+	w.left <- err != nil
 	switch {
 	case err != nil:
-		if key == "" {
+		if e.fleeting {
 			w.cancel()
 		}
 		return err

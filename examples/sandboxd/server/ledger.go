@@ -25,9 +25,10 @@ type ledger struct {
 
 // An errand is what the store must know of the operation that a context belongs to.
 type errand struct {
-	quota int      // most live sandboxes of the consumer; 0 is no limit
-	only  string   // id of the sandbox that must not have changed
-	match []string // and its entity tags
+	quota    int      // most live sandboxes of the consumer; 0 is no limit
+	fleeting bool     // it ends with its client, who tells the work whether it left
+	only     string   // id of the sandbox that must not have changed
+	match    []string // and its entity tags
 
 	mu       sync.Mutex
 	changed  bool          // it has, by this operation

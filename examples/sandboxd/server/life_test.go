@@ -277,6 +277,58 @@ func TestAClientThatLeavesWithoutAKey(t *testing.T) {
 	w.nothingLeft(t, "")
 }
 
+// At whatever moment it leaves, also when all is done and only the answer is
+// missing.
+func TestAClientThatLeavesAtAnyMoment(t *testing.T) {
+	for _, at := range []string{"probe ", "provision record", "provision network", "provision volume", "provision container", "ready ", "its record"} {
+		t.Run(at, func(t *testing.T) {
+			w := newWorld(t)
+			client, leave := context.WithCancel(t.Context())
+			moment := func(ctx context.Context, name string) {
+				if name == at {
+					leave()
+					<-ctx.Done() // the server noticed, and the work goes on
+				}
+			}
+			w.fault = func(ctx context.Context, s extensiontest.Step) error {
+				moment(ctx, s.Op+" "+s.Stage)
+				return nil
+			}
+			w.store = lateStore{w.store, func(ctx context.Context) { moment(ctx, "its record") }}
+			r := w.start(t, server.Config{})
+			if _, err := r.try(r.request(client, "POST", "/v1/sandboxes", body)); err == nil {
+				t.Fatal("the create was answered")
+			}
+			until(t, "its end", func() bool {
+				all := w.recorded(t)
+				return len(all) == 0 && at == "probe " || len(all) == 1 && all[0].State == sandboxer.StateDestroyed
+			})
+			r.stop()
+			w.nothingLeft(t, "")
+			for _, s := range w.recorded(t) {
+				if s.State != sandboxer.StateDestroyed {
+					t.Errorf("it is %s", s.State)
+				}
+			}
+		})
+	}
+}
+
+// A lateStore calls a function when a sandbox became ready, before whoever
+// wrote that learns that it is written.
+type lateStore struct {
+	sandboxer.Store
+	ready func(context.Context)
+}
+
+func (s lateStore) Update(ctx context.Context, r *sandboxer.Record, events ...sandboxer.Event) error {
+	err := s.Store.Update(ctx, r, events...)
+	if err == nil && r.Sandbox.State == sandboxer.StateReady {
+		s.ready(ctx)
+	}
+	return err
+}
+
 // With a key the work goes on, and the key leads back to it.
 func TestAClientThatLeavesWithAKey(t *testing.T) {
 	w, g := newWorld(t), newGate()

@@ -51,6 +51,9 @@ func (s *Server) createSandbox(c *call) error {
 		return err
 	}
 	req.IdempotencyKey = key
+	if err := s.ledger.room(c.Request.Context(), req, c.who.quota); err != nil {
+		return err
+	}
 	e := newErrand()
 	e.quota, e.fleeting = c.who.quota, key == ""
 	w, err := s.begin("create", req.Consumer, e, func(ctx context.Context) (*sandboxer.Sandbox, error) {

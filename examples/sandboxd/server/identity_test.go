@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/examples/sandboxd/api"
 	"github.com/sand-boxer/sandboxer/examples/sandboxd/server"
+	"github.com/sand-boxer/sandboxer/extensiontest"
 )
 
 // people is a server that knows an agent of the project shop, two of blog, and
@@ -192,6 +194,31 @@ func TestQuotas(t *testing.T) {
 	shop.send("POST", "/v1/sandboxes", body).problem(t, http.StatusTooManyRequests, "limit")
 }
 
+// A quota that is used up is said before anything costs something, and does not
+// stand between a key and its sandbox.
+func TestAFullQuotaAsksNobody(t *testing.T) {
+	w := newWorld(t)
+	var probes atomic.Int64
+	w.fault = func(_ context.Context, s extensiontest.Step) error {
+		if s.Op == "probe" {
+			probes.Add(1)
+		}
+		return nil
+	}
+	shop := people(t, w)["builder"]
+	first := shop.create("Idempotency-Key", "k")
+	shop.create()
+	before := probes.Load()
+	shop.send("POST", "/v1/sandboxes", body).problem(t, http.StatusTooManyRequests, "limit")
+	shop.send("POST", "/v1/sandboxes", body, "Idempotency-Key", "other").problem(t, http.StatusTooManyRequests, "limit")
+	if n := probes.Load() - before; n > 0 {
+		t.Errorf("the hosts were asked %d times", n)
+	}
+	if again := shop.send("POST", "/v1/sandboxes", body, "Idempotency-Key", "k").want(t, http.StatusOK).sandbox(t); again.ID != first.ID {
+		t.Errorf("the key leads to %s, want %s", again.ID, first.ID)
+	}
+}
+
 // slowLists gives those who count at once time to be wrong.
 type slowLists struct{ sandboxer.Store }
 
@@ -283,6 +310,7 @@ func TestParseTokens(t *testing.T) {
 		{"no consumer", "tokens:\n- sha256: " + sum + "\n", "consumer.project"},
 		{"twice", "tokens:\n" + entry + entry, "given twice"},
 		{"negative quota", "tokens:\n" + entry + "  quota: -1\n", "quota"},
+		{"an administrator's quota", "tokens:\n" + entry + "  quota: 1\n  admin: true\n", "tokens[0]: quota: does not go with admin"},
 		{"no directory", "tokens:\n" + entry + "  workspaces: /none/such\n", "directory of workspaces"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

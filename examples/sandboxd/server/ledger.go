@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -13,10 +14,12 @@ import (
 	"github.com/sand-boxer/sandboxer"
 )
 
-// A ledger is the store that the server's client works with. It keeps, in the
-// very transaction that matters, what only the server knows of a request: that
-// the sandbox must not have changed, and how many the consumer may have. And
-// it tells whoever waits that there is something to see.
+// A ledger is the store that the server's client works with. It keeps, at the
+// very change that matters, what only the server knows of a request: that the
+// sandbox must not have changed, and how many the consumer may have. The first
+// holds against every process, the second against this one: another server on
+// the same store may let one in at the same moment. And it tells whoever waits
+// that there is something to see.
 type ledger struct {
 	sandboxer.Store
 	feed     *feed
@@ -87,6 +90,21 @@ func (l *ledger) Create(ctx context.Context, r *sandboxer.Record, events ...sand
 	}
 	l.feed.changed(r.Sandbox.ID)
 	return nil
+}
+
+// room refuses early what Create would refuse after admission and the probes
+// of hosts. A key that was used makes no sandbox, and needs no room.
+func (l *ledger) room(ctx context.Context, req sandboxer.CreateRequest, quota int) error {
+	if quota == 0 {
+		return nil
+	}
+	if req.IdempotencyKey != "" {
+		_, err := l.Store.GetByKey(ctx, req.Consumer.Project, req.IdempotencyKey)
+		if !errors.Is(err, sandboxer.ErrNotFound) {
+			return err
+		}
+	}
+	return l.underQuota(ctx, req.Consumer, quota)
 }
 
 func (l *ledger) underQuota(ctx context.Context, c sandboxer.Consumer, quota int) error {

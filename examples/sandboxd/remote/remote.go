@@ -195,10 +195,14 @@ func request(req sandboxer.CreateRequest) api.CreateRequest {
 	return r
 }
 
-// Plan is [sandboxer.Client.Plan], less the plan beside an error.
+// Plan is [sandboxer.Client.Plan].
 func (c *Client) Plan(ctx context.Context, req sandboxer.CreateRequest, opts sandboxer.PlanOptions) (*sandboxer.Plan, error) {
 	var plan sandboxer.Plan
 	if _, err := c.do(ctx, http.MethodPost, fmt.Sprintf("/v1/plan?probe=%v", opts.Probe), request(req), &plan); err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			return e.Plan, err
+		}
 		return nil, err
 	}
 	return &plan, nil

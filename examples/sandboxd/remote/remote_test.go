@@ -498,3 +498,17 @@ func TestErrors(t *testing.T) {
 		}
 	}
 }
+
+// A plan without a usable host shows what is known, as it does without a server between.
+func TestPlanWithoutAHost(t *testing.T) {
+	w := newWorld(t)
+	w.backend.SetReachable("one", false)
+	w.start(t)
+	plan, err := w.client(t).Plan(t.Context(), request(""), sandboxer.PlanOptions{Probe: true})
+	if !errors.Is(err, sandboxer.ErrNoRoute) || plan == nil || len(plan.Route.Candidates) != 1 || plan.Route.Candidates[0].Rejected == "" {
+		t.Errorf("got %+v, %v", plan, err)
+	}
+	if plan, err := w.client(t).Plan(t.Context(), sandboxer.CreateRequest{Profile: "profile.none"}, sandboxer.PlanOptions{}); !errors.Is(err, sandboxer.ErrNotFound) || plan != nil {
+		t.Errorf("of no profile: %+v, %v", plan, err)
+	}
+}

@@ -73,7 +73,7 @@ func (s *Server) createSandbox(c *call) error {
 	case !done:
 		return s.accepted(c, w)
 	case w.err != nil:
-		return &failed{w.err, w.sandbox}
+		return &failed{error: w.err, sandbox: w.sandbox}
 	}
 	c.Header().Set("Location", locationOf(w.sandbox.ID))
 	if e.created {
@@ -90,7 +90,7 @@ func (s *Server) planSandbox(c *call) error {
 	}
 	plan, err := s.client.Plan(c.Request.Context(), req, sandboxer.PlanOptions{Probe: c.params.flag("probe")})
 	if err != nil {
-		return err
+		return &failed{error: err, plan: plan}
 	}
 	return s.answer(c, http.StatusOK, plan)
 }

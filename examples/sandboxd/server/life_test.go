@@ -145,6 +145,10 @@ func TestWhatProblemsTell(t *testing.T) {
 	if p.Route == nil || len(p.Route.Candidates) != 1 || p.Route.Candidates[0].Rejected == "" {
 		t.Errorf("route %+v", p.Route)
 	}
+	p = r.send("POST", "/v1/plan?probe=true", body).problem(t, 503, "no_route")
+	if p.Plan == nil || p.Plan.Admission.Verdict != sandboxer.Allow || len(p.Plan.Route.Candidates) != 1 {
+		t.Errorf("plan %+v", p.Plan)
+	}
 }
 
 // What fails on the host leaves nothing there, and the problem shows the sandbox.

@@ -20,10 +20,11 @@ func refuse(status int, code string, class api.Class, format string, args ...any
 	return &refusal{api.Problem{Status: status, Code: code, Class: class, Detail: fmt.Sprintf(format, args...)}}
 }
 
-// failed is the error of work that left a sandbox as it is now.
+// failed is the error of an operation that has something to show all the same.
 type failed struct {
 	error
-	sandbox *sandboxer.Sandbox
+	sandbox *sandboxer.Sandbox // as it is now
+	plan    *sandboxer.Plan    // as far as it could be made
 }
 
 func (f *failed) Unwrap() error { return f.error }
@@ -59,7 +60,7 @@ func problemOf(err error) api.Problem {
 	p.Type, p.Title, p.Hint = api.ProblemBase+p.Code, http.StatusText(p.Status), sandboxer.Hint(err)
 	var f *failed
 	if errors.As(err, &f) {
-		p.Sandbox = f.sandbox
+		p.Sandbox, p.Plan = f.sandbox, f.plan
 	}
 	return p
 }

@@ -170,7 +170,7 @@ func (s *Server) change(c *call, do func(context.Context, string) (*sandboxer.Sa
 	}
 	changed, err := do(withErrand(c.Request.Context(), c.precondition(sandbox.ID)), sandbox.ID)
 	if err != nil {
-		return &failed{err, changed}
+		return &failed{error: err, sandbox: changed}
 	}
 	return s.show(c, http.StatusOK, changed)
 }

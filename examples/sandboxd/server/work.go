@@ -149,7 +149,7 @@ func (s *Server) finish(c *call, w *work) error {
 	case !done:
 		return s.accepted(c, w)
 	case w.err != nil:
-		return &failed{w.err, w.sandbox}
+		return &failed{error: w.err, sandbox: w.sandbox}
 	}
 	return s.show(c, http.StatusOK, w.sandbox)
 }

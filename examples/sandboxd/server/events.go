@@ -58,6 +58,16 @@ func (s *Server) eventPage(c *call, id string, at func(sandboxer.Event) position
 	return s.answer(c, http.StatusOK, page)
 }
 
+// noPage refuses the parameters of pages, which a stream has none of.
+func (c *call) noPage() error {
+	for _, name := range []string{"limit", "cursor"} {
+		if len(c.params.all(name)) > 0 {
+			return refuse(http.StatusBadRequest, "invalid", api.ClassUsage, "%s: is of pages, and a stream has none: leave it out, or do not accept %s", name, api.StreamType)
+		}
+	}
+	return nil
+}
+
 func (c *call) wantsStream() bool {
 	for part := range strings.SplitSeq(strings.Join(c.Request.Header.Values("Accept"), ","), ",") {
 		kind, _, _ := strings.Cut(part, ";")

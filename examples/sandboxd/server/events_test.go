@@ -43,6 +43,37 @@ func TestStreamOfOne(t *testing.T) {
 	r.get(target, "Accept", "text/event-stream", "Last-Event-ID", s.ID+"-5").want(t, http.StatusNoContent)
 }
 
+// A stream takes the time to begin with, and says that it has no pages.
+func TestParametersOfStreams(t *testing.T) {
+	w := newWorld(t)
+	r := w.start(t, server.Config{})
+	s := r.create()
+	at := "/v1/sandboxes/" + s.ID
+	time.Sleep(2 * time.Millisecond) // times are told in microseconds
+	since := time.Now().UTC()
+	later, _ := r.follow(at + "/events?since=" + since.Format(time.RFC3339Nano))
+	r.send("POST", at+"/activate", "").want(t, 200)
+	again, _ := r.follow(at + "/events?since=" + since.Format(time.RFC3339Nano))
+	all, _ := r.follow(at + "/events?since=1h")
+	r.send("DELETE", at, "").want(t, 200)
+	rest := []string{"4 active", "5 destroying", "6 destroyed"}
+	for name, messages := range map[string]<-chan message{"before it": later, "after it": again} {
+		if diff := cmp.Diff(rest, states(t, messages)); diff != "" {
+			t.Errorf("opened %s: %s", name, diff)
+		}
+	}
+	if diff := cmp.Diff(append([]string{"1 requested", "2 provisioning", "3 ready"}, rest...), states(t, all)); diff != "" {
+		t.Errorf("since an hour: %s", diff)
+	}
+	const stream = "text/event-stream"
+	r.get(at+"/events?since="+time.Now().UTC().Format(time.RFC3339Nano), "Accept", stream).want(t, http.StatusNoContent)
+	for _, target := range []string{at + "/events?limit=5", at + "/events?cursor=", "/v1/events?limit=5", "/v1/events?cursor=x"} {
+		if p := r.get(target, "Accept", stream).problem(t, 400, "invalid"); !strings.Contains(p.Detail, "a stream has none") {
+			t.Errorf("%s: %s", target, p.Detail)
+		}
+	}
+}
+
 // While a client is away things happen; it misses none of them.
 func TestResumeAfterAnInterruption(t *testing.T) {
 	w := newWorld(t)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -31,10 +32,10 @@ type stream struct {
 }
 
 // streamOne tells the events of one sandbox, each once and without gaps, until
-// it is destroyed.
+// it is destroyed. With since it begins with the first from then on.
 func (s *Server) streamOne(c *call, id string) error {
 	of, after, err := c.lastEvent()
-	switch {
+	switch err := cmp.Or(err, c.noPage()); {
 	case err != nil:
 		return err
 	case of != "" && of != id:
@@ -46,14 +47,19 @@ func (s *Server) streamOne(c *call, id string) error {
 	if err != nil {
 		return err
 	}
-	if len(events) == 0 && after > 0 {
+	sent := after
+	since := c.params.moment("since")
+	for len(events) > 0 && events[0].Time.Before(since) {
+		sent, events = events[0].Seq, events[1:]
+	}
+	if len(events) == 0 {
 		if now, err := s.client.Get(c.Request.Context(), id); err == nil && now.State.Terminal() {
 			c.WriteHeader(http.StatusNoContent)
 			return nil
 		}
 	}
 	st := s.open(c, sub)
-	st.sent[id] = after
+	st.sent[id] = sent
 	s.run(st, events, func(e sandboxer.Event) bool { return e.State.Terminal() })
 	return nil
 }
@@ -61,7 +67,7 @@ func (s *Server) streamOne(c *call, id string) error {
 // streamAll tells the events of all sandboxes that the caller sees.
 func (s *Server) streamAll(c *call) error {
 	of, seq, err := c.lastEvent()
-	if err != nil {
+	if err := cmp.Or(err, c.noPage()); err != nil {
 		return err
 	}
 	since := c.params.moment("since")

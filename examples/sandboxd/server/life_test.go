@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,6 +195,30 @@ func TestETagsDecide(t *testing.T) {
 		t.Errorf("generation %d after one recreate", s.Generation)
 	}
 	r.get(at, "If-None-Match", tag).want(t, http.StatusOK)
+}
+
+// An extend of another state than the client means does not reach the host.
+func TestAnExtendThatIsRefusedMovesNoLease(t *testing.T) {
+	w := newWorld(t)
+	var renewed atomic.Int64
+	w.fault = func(_ context.Context, s extensiontest.Step) error {
+		if s.Op == "renew" {
+			renewed.Add(1)
+		}
+		return nil
+	}
+	r := w.start(t, server.Config{})
+	at := "/v1/sandboxes/" + r.create().ID
+	tag := r.get(at).header.Get("ETag")
+	r.send("POST", at+"/activate", "").want(t, 200)
+	r.send("POST", at+"/extend", `{"ttl":"2h"}`, "If-Match", tag).problem(t, 412, "precondition")
+	if n := renewed.Load(); n > 0 {
+		t.Errorf("the lease was moved %d times", n)
+	}
+	r.send("POST", at+"/extend", `{"ttl":"2h"}`, "If-Match", r.get(at).header.Get("ETag")).want(t, 200)
+	if n := renewed.Load(); n != 1 {
+		t.Errorf("the lease was moved %d times, want once", n)
+	}
 }
 
 func TestTheSameKeyGivesTheSameSandbox(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/sand-boxer/sandboxer"
@@ -42,9 +43,28 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="sandboxd"`)
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		w.Header().Set("Retry-After", "5")
+		if mayPass(err) {
+			w.Header().Set("Retry-After", "5")
+		}
 	}
 	s.reply(w, r, api.ProblemType, p.Status, p)
+}
+
+// mayPass reports whether waiting can help. It cannot where every host was
+// rejected for what only a person can change.
+func mayPass(err error) bool {
+	var route *sandboxer.RouteError
+	if !errors.As(err, &route) {
+		return true
+	}
+	return slices.ContainsFunc(route.Unwrap(), func(cause error) bool {
+		for _, lasting := range []error{sandboxer.ErrUnsupported, sandboxer.ErrHostKey, sandboxer.ErrAuth, sandboxer.ErrNotFound, sandboxer.ErrInvalid} {
+			if errors.Is(cause, lasting) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // problemOf puts an error into the form that is sent.

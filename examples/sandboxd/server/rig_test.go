@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,8 @@ type world struct {
 	fault   extensiontest.Fault
 	work    string // directory of workspaces
 
+	isolation sandboxer.Isolation // that profiles ask for, unless empty
+
 	bodyPatience time.Duration // of its servers, unless 0
 }
 
@@ -43,7 +46,7 @@ func (w *world) library(t testing.TB) sandboxer.Config {
 		t.Fatal(err)
 	}
 	for i := range all {
-		all[i].Extension = ""
+		all[i].Extension, all[i].Isolation = "", cmp.Or(w.isolation, all[i].Isolation)
 	}
 	fake := extensiontest.NewFake(extensiontest.FakeConfig{Backend: w.backend, Fault: w.fault, Judge: func(req sandboxer.ProvisionRequest) []sandboxer.Violation {
 		if req.Inputs["profiles"] != "greedy" {

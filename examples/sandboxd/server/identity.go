@@ -60,6 +60,14 @@ func (s *Server) tokenOf(r *http.Request) *Token {
 	return found
 }
 
+// project is the one that the caller sees; empty is all.
+func (i identity) project() string {
+	if i.admin {
+		return ""
+	}
+	return i.consumer.Project
+}
+
 // sees reports whether a sandbox of that consumer is there for the caller.
 func (i identity) sees(c sandboxer.Consumer) bool { return i.admin || i.consumer.Project == c.Project }
 

@@ -187,6 +187,11 @@ func (l *ledger) GetByKey(ctx context.Context, project, key string) (*sandboxer.
 	return r, err
 }
 
+// EventsAfter implements [sandboxer.EventPager], with what the store can do.
+func (l *ledger) EventsAfter(ctx context.Context, after sandboxer.EventPosition, project string, limit int) ([]sandboxer.Event, error) {
+	return sandboxer.EventsAfter(ctx, l.Store, after, project, limit)
+}
+
 // Close implements [io.Closer].
 func (l *ledger) Close() error {
 	if closer, ok := l.Store.(io.Closer); ok {

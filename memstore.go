@@ -156,10 +156,33 @@ func (m *MemoryStore) Events(_ context.Context, id string, after int64) ([]Event
 	if id != "" {
 		return out, nil // by number, also where a clock was set back
 	}
-	slices.SortFunc(out, func(a, b Event) int {
+	sortByTime(out)
+	return out, nil
+}
+
+func sortByTime(events []Event) {
+	slices.SortFunc(events, func(a, b Event) int {
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.SandboxID, b.SandboxID), cmp.Compare(a.Seq, b.Seq))
 	})
-	return out, nil
+}
+
+// EventsAfter implements [EventPager].
+func (m *MemoryStore) EventsAfter(_ context.Context, after EventPosition, project string, limit int) ([]Event, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []Event
+	for id, events := range m.events {
+		if project != "" && m.records[id].Sandbox.Consumer.Project != project {
+			continue
+		}
+		for _, e := range events {
+			if after.Before(e) {
+				out = append(out, e)
+			}
+		}
+	}
+	sortByTime(out)
+	return cloneAll(out[:min(len(out), limit)]), nil
 }
 
 // ClaimEvents implements [Store].

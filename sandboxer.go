@@ -197,6 +197,16 @@ func (c *Client) Events(ctx context.Context, id string, after int64) ([]Event, e
 	return events, nil
 }
 
+// EventsAfter returns at most limit recorded events that come after a
+// position, by time, of a project, or of all if it is empty.
+func (c *Client) EventsAfter(ctx context.Context, after EventPosition, project string, limit int) ([]Event, error) {
+	events, err := EventsAfter(ctx, c.store, after, project, limit)
+	if err != nil {
+		return nil, &Error{Op: "events", Err: err}
+	}
+	return events, nil
+}
+
 // Hosts probes every configured host, all at once, and reports them in the
 // order of configuration. A host that cannot be used is in the list with the reason.
 func (c *Client) Hosts(ctx context.Context) []HostStatus {

@@ -1,6 +1,7 @@
 package sandboxer
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -111,4 +112,47 @@ type Store interface {
 	// dead letters, ordered by Seq; an empty id means all sandboxes, ordered by
 	// id, then Seq.
 	Undelivered(ctx context.Context, sandboxID string) ([]Undelivered, error)
+}
+
+// An EventPosition is a place in the list of the events of all sandboxes; the
+// zero one is before the first.
+type EventPosition struct {
+	Time      time.Time
+	SandboxID string
+	Seq       int64
+}
+
+// PositionOf is where e stands.
+func PositionOf(e Event) EventPosition {
+	return EventPosition{Time: e.Time, SandboxID: e.SandboxID, Seq: e.Seq}
+}
+
+// Before reports whether e comes after p.
+func (p EventPosition) Before(e Event) bool {
+	return cmp.Or(p.Time.Compare(e.Time), cmp.Compare(p.SandboxID, e.SandboxID), cmp.Compare(p.Seq, e.Seq)) < 0
+}
+
+// An EventPager is a [Store] that finds a part of the events of all sandboxes
+// without reading the rest.
+type EventPager interface {
+	// EventsAfter returns at most limit events that come after a position, of
+	// a project, or of all if it is empty, in the order of Events with an
+	// empty id.
+	EventsAfter(ctx context.Context, after EventPosition, project string, limit int) ([]Event, error)
+}
+
+// EventsAfter is that of a store that is an [EventPager]; of any other, all
+// events are read.
+func EventsAfter(ctx context.Context, s Store, after EventPosition, project string, limit int) ([]Event, error) {
+	if pager, ok := s.(EventPager); ok {
+		return pager.EventsAfter(ctx, after, project, limit)
+	}
+	events, err := s.Events(ctx, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	events = slices.DeleteFunc(events, func(e Event) bool {
+		return !after.Before(e) || project != "" && e.Consumer.Project != project
+	})
+	return events[:min(len(events), limit)], nil
 }

@@ -40,8 +40,10 @@ func (c *Client) move(ctx context.Context, op, id string, to State, reason Reaso
 
 // ExtendTTL makes the sandbox live at least d from now. It never shortens a
 // life; beyond MaxExpiresAt it is ErrLimit and changes nothing. The backend's
-// lease is moved before the record, so the backend never reaps too early.
-// ErrState for a sandbox that is being destroyed or is destroyed.
+// lease is moved before the record, so the backend never reaps too early; if
+// the record then cannot be changed, the lease stays where it is, and the
+// sandbox ends when its record says, by Reap. ErrState for a sandbox that is
+// being destroyed or is destroyed.
 func (c *Client) ExtendTTL(ctx context.Context, id string, d time.Duration) (s *Sandbox, err error) {
 	ctx, end := c.trace(ctx, "extend", slog.String("sandbox.id", id))
 	defer func() { end(s, err) }()

@@ -57,6 +57,7 @@ func storeChecks() []storeCheck {
 		{"list is oldest first", checkListOrder},
 		{"events have no gaps", checkSequence},
 		{"events are read in order", checkEventOrder},
+		{"events are read in parts", checkEventPages},
 		{"a refused change leaves no event", checkRefusedEvents},
 		{"nobody sees a change without its event", checkAtomicity},
 		{"nothing is shared with the caller", checkNotShared},

@@ -170,6 +170,65 @@ func checkEventOrder(ctx context.Context, s sandboxer.Store) error {
 	)
 }
 
+// checkEventPages reads all events in parts of every size, from every place,
+// of a project and of all. A store that is no [sandboxer.EventPager] passes.
+func checkEventPages(ctx context.Context, s sandboxer.Store) error {
+	if _, ok := s.(sandboxer.EventPager); !ok {
+		return nil
+	}
+	const sandboxes, each = 4, 3
+	var problems []error
+	for n := range sandboxes {
+		r := storeRecord(n, func(r *sandboxer.Record) { r.Sandbox.Consumer.Project = []string{"project-a", "project-b"}[n%2] })
+		events := storeEvents(r, each)
+		for i := range events { // some at one moment, and one before its predecessor
+			events[i].Consumer = r.Sandbox.Consumer
+			events[i].Time = storeTime.Add(time.Duration([]int{0, 2, 1}[i]) * time.Microsecond)
+		}
+		problems = append(problems, s.Create(ctx, r, events...))
+	}
+	all, err := s.Events(ctx, "", 0)
+	problems = append(problems, err, storeDiff("number of events", len(all), sandboxes*each))
+	for _, project := range []string{"", "project-a", "project-b", "project-c"} {
+		want := []sandboxer.Event{}
+		for _, e := range all {
+			if project == "" || e.Consumer.Project == project {
+				want = append(want, e)
+			}
+		}
+		for limit := 1; limit <= len(all)+1; limit++ {
+			got, err := inParts(ctx, s, project, limit)
+			problems = append(problems, err, storeDiff(fmt.Sprintf("events of project %q in parts of %d", project, limit), got, want))
+		}
+	}
+	for _, at := range []time.Duration{-time.Second, 0, 1, time.Microsecond, 1500, 2 * time.Microsecond, time.Second} {
+		from := sandboxer.EventPosition{Time: storeTime.Add(at)} // before every event of that moment
+		want := []sandboxer.Event{}
+		for _, e := range all {
+			if !e.Time.Before(from.Time) {
+				want = append(want, e)
+			}
+		}
+		got, err := sandboxer.EventsAfter(ctx, s, from, "", 100)
+		problems = append(problems, err, storeDiff(fmt.Sprintf("events from %v on", at), append([]sandboxer.Event{}, got...), want))
+	}
+	return errors.Join(problems...)
+}
+
+func inParts(ctx context.Context, s sandboxer.Store, project string, limit int) ([]sandboxer.Event, error) {
+	all := []sandboxer.Event{}
+	for after := (sandboxer.EventPosition{}); ; after = sandboxer.PositionOf(all[len(all)-1]) {
+		part, err := sandboxer.EventsAfter(ctx, s, after, project, limit)
+		if err != nil || len(part) == 0 {
+			return all, err
+		}
+		if len(part) > limit || !after.Before(part[0]) {
+			return all, fmt.Errorf("%d events that begin with %s, limit is %d after %+v", len(part), part[0].ID, limit, after)
+		}
+		all = append(all, part...)
+	}
+}
+
 // checkRefusedEvents refuses changes for each possible cause and looks for
 // events that stayed, also in the outbox.
 func checkRefusedEvents(ctx context.Context, s sandboxer.Store) error {

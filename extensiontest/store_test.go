@@ -62,6 +62,14 @@ type brokenStore struct {
 	rewind func(context.Context, string, int64, time.Time) error
 
 	undelivered func(context.Context, string) ([]sandboxer.Undelivered, error)
+	page        func(context.Context, sandboxer.EventPosition, string, int) ([]sandboxer.Event, error)
+}
+
+func (b *brokenStore) EventsAfter(ctx context.Context, after sandboxer.EventPosition, project string, limit int) ([]sandboxer.Event, error) {
+	if b.page != nil {
+		return b.page(ctx, after, project, limit)
+	}
+	return b.MemoryStore.EventsAfter(ctx, after, project, limit)
 }
 
 func (b *brokenStore) Create(ctx context.Context, r *sandboxer.Record, events ...sandboxer.Event) error {
@@ -398,6 +406,27 @@ func brokenEvents() []defect {
 		{"includes the event it was to read after", "events are read in order", func(b *brokenStore) {
 			b.events = func(ctx context.Context, id string, after int64) ([]sandboxer.Event, error) {
 				return b.MemoryStore.Events(ctx, id, after-1)
+			}
+		}},
+		{"repeats the event that a part ended with", "events are read in parts", func(b *brokenStore) {
+			b.page = func(ctx context.Context, after sandboxer.EventPosition, project string, limit int) ([]sandboxer.Event, error) {
+				after.Seq--
+				return b.MemoryStore.EventsAfter(ctx, after, project, limit)
+			}
+		}},
+		{"goes on with the next moment", "events are read in parts", func(b *brokenStore) {
+			b.page = func(ctx context.Context, after sandboxer.EventPosition, project string, limit int) ([]sandboxer.Event, error) {
+				return b.MemoryStore.EventsAfter(ctx, sandboxer.EventPosition{Time: after.Time.Add(time.Microsecond)}, project, limit)
+			}
+		}},
+		{"shows every project", "events are read in parts", func(b *brokenStore) {
+			b.page = func(ctx context.Context, after sandboxer.EventPosition, _ string, limit int) ([]sandboxer.Event, error) {
+				return b.MemoryStore.EventsAfter(ctx, after, "", limit)
+			}
+		}},
+		{"knows no limit", "events are read in parts", func(b *brokenStore) {
+			b.page = func(ctx context.Context, after sandboxer.EventPosition, project string, _ int) ([]sandboxer.Event, error) {
+				return b.MemoryStore.EventsAfter(ctx, after, project, 1000)
 			}
 		}},
 		{"writes events before it knows", "a refused change leaves no event", func(b *brokenStore) {

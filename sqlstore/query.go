@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sand-boxer/sandboxer"
 )
@@ -46,6 +47,20 @@ func (s *Store) Events(ctx context.Context, sandboxID string, after int64) ([]sa
 		return read[sandboxer.Event](ctx, s, "SELECT document FROM events WHERE seq > $1 ORDER BY time, sandbox_id, seq", after)
 	}
 	return read[sandboxer.Event](ctx, s, pendingEvents, sandboxID, after)
+}
+
+// EventsAfter implements [sandboxer.EventPager].
+func (s *Store) EventsAfter(ctx context.Context, after sandboxer.EventPosition, project string, limit int) ([]sandboxer.Event, error) {
+	if rest := after.Time.Nanosecond() % 1000; rest > 0 { // stored times are whole microseconds
+		after = sandboxer.EventPosition{Time: after.Time.Add(time.Duration(1000 - rest))}
+	}
+	query := "SELECT document FROM events WHERE (time, sandbox_id, seq) > ($1, $2, $3)"
+	args := []any{after.Time.UnixMicro(), after.SandboxID, after.Seq, limit}
+	if project != "" {
+		query += " AND sandbox_id IN (SELECT id FROM sandboxes WHERE project = $5)"
+		args = append(args, project)
+	}
+	return read[sandboxer.Event](ctx, s, query+" ORDER BY time, sandbox_id, seq LIMIT $4", args...)
 }
 
 const pendingEvents = "SELECT document FROM events WHERE sandbox_id = $1 AND seq > $2 ORDER BY seq"

@@ -157,6 +157,13 @@ func TestExitCodesThroughAServer(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a plan without a host", func(t *testing.T) {
+		code, out, errOut := c.run("plan", "--input", "repo=.", "--host", "dead", "--probe", "--json")
+		schema(t, "plan", out)
+		if code != exitNoHost || !strings.Contains(errOut, "dead") {
+			t.Errorf("exit code %d:\n%s", code, errOut)
+		}
+	})
 	t.Run("another token", func(t *testing.T) {
 		t.Setenv("SANDBOXER_TOKEN", "sbx_other")
 		if code, _, errOut := c.run("list"); code != exitRefused || !strings.Contains(errOut, "token") {

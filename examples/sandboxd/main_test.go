@@ -253,6 +253,7 @@ func TestUsage(t *testing.T) {
 		{"no file of tokens", append(db, "--tokens", filepath.Join(dir, "none")), exitUsage, "none"},
 		{"no workspaces", []string{"--addr", "127.0.0.1:0", "--db", filepath.Join(dir, "r.db"), "--hosts", "local:", "--workspaces", filepath.Join(dir, "none")}, exitFailed, "--workspaces"},
 		{"token without a project", []string{"token", "--actor-type", "agt", "--actor", "ci"}, exitUsage, "consumer.project"},
+		{"token of an administrator with a quota", []string{"token", "--project", "ops", "--actor-type", "adm", "--actor", "root", "--admin", "--quota", "5"}, exitUsage, "does not go with admin"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out, errOut bytes.Buffer

@@ -23,7 +23,7 @@ func tokenCommand(out, errOut io.Writer) *cobra.Command {
 		Example: "  echo tokens: > tokens.yaml\n  sandboxd token --project shop --actor-type agt --actor ci --quota 5 >> tokens.yaml",
 		RunE: func(*cobra.Command, []string) error {
 			t.ActorType = sandboxer.ActorType(actorType)
-			if err := (sandboxer.Consumer{Project: t.Project, ActorType: t.ActorType, Actor: t.Actor}).Validate(); err != nil {
+			if err := t.Validate(); err != nil {
 				return usageError{err}
 			}
 			token, sum := server.NewToken()
@@ -45,7 +45,7 @@ func tokenCommand(out, errOut io.Writer) *cobra.Command {
 	f.StringVar(&t.Project, "project", "", "project it is of")
 	f.StringVar(&actorType, "actor-type", "", "adm, agt or atm")
 	f.StringVar(&t.Actor, "actor", "", "who it is for")
-	f.IntVar(&t.Quota, "quota", 0, "most live sandboxes (default: no limit)")
+	f.IntVar(&t.Quota, "quota", 0, "most live sandboxes, not with --admin (default: no limit)")
 	f.BoolVar(&t.Admin, "admin", false, "sees every project and may create for others")
 	f.StringVar(&t.Workspaces, "workspaces", "", "directory of its working trees (default: the server's)")
 	return cmd

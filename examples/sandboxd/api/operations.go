@@ -211,20 +211,20 @@ func Operations() []Operation {
 		change("deactivateSandbox", "deactivate", "Record that work in a sandbox has ended", "", nil),
 		{
 			ID: "listSandboxEvents", Method: http.MethodGet, Path: "/v1/sandboxes/{id}/events", Summary: "The history of a sandbox, or its stream",
-			About: "Events are in order and without gaps. A stream begins with the first event, or after Last-Event-ID, tells the progress of work in between as events of the name progress, " +
-				"and ends when the sandbox is destroyed; asked for more, it answers 204.",
+			About: "Events are in order and without gaps. A stream begins with the first event since the given time and after Last-Event-ID, tells the progress of work in between as events of the name progress, " +
+				"and ends when the sandbox is destroyed; asked for more, it answers 204. It takes no limit and no cursor: 400.",
 			Parameters: append([]Parameter{id()}, events()...),
 			Answers: []Answer{
 				{Status: http.StatusOK, About: "A page of events.", Document: EventPage{}, Headers: []string{"Link"}},
 				{Status: http.StatusOK, About: "Server-sent events; data is an Event, or a Report under the name progress.", Type: StreamType},
-				{Status: http.StatusNoContent, About: "Nothing can follow the event of Last-Event-ID."},
+				{Status: http.StatusNoContent, About: "Nothing can follow the event of Last-Event-ID, or nothing was since."},
 			},
 			Problems: []int{http.StatusNotFound},
 		},
 		{
 			ID: "listEvents", Method: http.MethodGet, Path: "/v1/events", Summary: "The history of all sandboxes, or its stream",
 			About: "By time. A stream begins with the first event since the given time, or where Last-Event-ID stands; what other processes do with the same store is seen within two seconds. " +
-				"After a resume events of the last seconds may come again, with the ids that they had.",
+				"After a resume events of the last seconds may come again, with the ids that they had. A stream takes no limit and no cursor: 400.",
 			Parameters: events(),
 			Answers: []Answer{
 				{Status: http.StatusOK, About: "A page of events.", Document: EventPage{}, Headers: []string{"Link"}},

@@ -37,6 +37,7 @@ type Problem struct {
 	Route      *sandboxer.Route      `json:"route,omitempty"`      // why no host can take it
 	Residue    []sandboxer.Resource  `json:"residue,omitempty"`    // what could not be proved absent
 	Sandbox    *sandboxer.Sandbox    `json:"sandbox,omitempty"`    // as the failed operation left it
+	Plan       *sandboxer.Plan       `json:"plan,omitempty"`       // as far as it could be made
 }
 
 // A Field is one thing wrong with a request.

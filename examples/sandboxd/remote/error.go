@@ -31,6 +31,11 @@ func (e *Error) As(target any) bool {
 			*t = &sandboxer.RouteError{Route: *e.Route}
 			return true
 		}
+	case **sandboxer.ResidueError:
+		if len(e.Residue) > 0 {
+			*t = &sandboxer.ResidueError{Residue: e.Residue}
+			return true
+		}
 	case **sandboxer.StageError:
 		if e.Log != "" {
 			*t = &sandboxer.StageError{Stage: e.Stage, Message: e.Detail, Log: e.Log}
@@ -74,16 +79,34 @@ func left(err error) *sandboxer.Sandbox {
 	return nil
 }
 
-// failure is the error of a create whose end was watched.
-func failure(s *sandboxer.Sandbox) error {
-	f := s.Failure
-	if f == nil {
-		return &Error{api.Problem{Code: "conflict", Class: api.ClassConflict, Detail: fmt.Sprintf("create %s: it is %s (%s): somebody else destroyed it", s.ID, s.State, s.Reason), SandboxID: s.ID, Sandbox: s}}
+// failure is the error of watched work that left no usable sandbox.
+func failure(op string, s *sandboxer.Sandbox, f *sandboxer.Failure) error {
+	switch {
+	case f != nil:
+		e := problemWith(op, s, f.Code, f.Message)
+		e.Stage, e.Log = f.Stage, f.Log
+		return sandboxer.WithHint(e, "%s", f.Hint)
+	case s.State == sandboxer.StateLost:
+		return sandboxer.WithHint(problemWith(op, s, "unavailable", fmt.Sprintf("it is lost (%s): %s", s.Reason, s.Message)),
+			"see with get whether it comes back, or destroy it")
+	case s.State == sandboxer.StateDestroying:
+		return unfinished(op, s)
 	}
-	e := &Error{api.Problem{
-		Code: f.Code, Detail: fmt.Sprintf("create %s: %s", s.ID, f.Message), SandboxID: s.ID, Host: s.Host, Extension: s.Extension,
-		Stage: f.Stage, Log: f.Log, Sandbox: s,
+	return problemWith(op, s, "conflict", fmt.Sprintf("it is %s (%s): somebody else destroyed it", s.State, s.Reason))
+}
+
+// unfinished is the error of a watched teardown without its proof.
+func unfinished(op string, s *sandboxer.Sandbox) error {
+	e := problemWith(op, s, s.ErrorCode, s.Message)
+	if s.Removal != nil {
+		e.Residue = s.Removal.Residue
+	}
+	return sandboxer.WithHint(e, "destroy it again: that goes on where this ended")
+}
+
+func problemWith(op string, s *sandboxer.Sandbox, code, detail string) *Error {
+	return &Error{api.Problem{
+		Code: code, Class: api.ClassOf(sentinels()[code]), Detail: fmt.Sprintf("%s %s: %s", op, s.ID, detail),
+		SandboxID: s.ID, Host: s.Host, Extension: s.Extension, Sandbox: s,
 	}}
-	e.Class = api.ClassOf(sentinels()[f.Code])
-	return sandboxer.WithHint(e, "%s", f.Hint)
 }

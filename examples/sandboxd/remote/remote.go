@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -23,8 +24,9 @@ import (
 // the server answered match the sentinels of package sandboxer, and an
 // [*Error]; one without an answer matches sandboxer.ErrUnavailable.
 type Client struct {
-	base, token string
-	http        *http.Client
+	base, token     string
+	http            *http.Client
+	pause, patience time.Duration // of a watch
 }
 
 // New returns a client of the server at an address such as
@@ -36,7 +38,7 @@ func New(server, token string) (*Client, error) {
 	}
 	// a token goes nowhere but where it was meant for
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Client{base: strings.TrimSuffix(server, "/"), token: token, http: &http.Client{CheckRedirect: stay}}, nil
+	return &Client{base: strings.TrimSuffix(server, "/"), token: token, http: &http.Client{CheckRedirect: stay}, pause: watchPause, patience: watchPatience}, nil
 }
 
 // send makes a request; headers are pairs of names and values. An answer that
@@ -111,26 +113,74 @@ func at(id string, more ...string) string {
 const cleanupPatience = 10 * time.Second
 
 // Create is [sandboxer.Client.Create]. The server works, and this client
-// watches: progress goes where sandboxer.WithProgress says. When ctx ends, a
-// create without an idempotency key is destroyed; one with a key goes on.
+// watches: progress goes where sandboxer.WithProgress says. When ctx ends, or
+// no answer comes, a create without an idempotency key is destroyed; one with
+// a key goes on.
 func (c *Client) Create(ctx context.Context, req sandboxer.CreateRequest) (*sandboxer.Sandbox, error) {
-	key := cmp.Or(req.IdempotencyKey, rand.Text()) // a request that is sent again by the transport makes one sandbox
-	var s sandboxer.Sandbox
-	resp, err := c.do(ctx, http.MethodPost, "/v1/sandboxes", request(req), &s, "Idempotency-Key", key, "Prefer", "respond-async")
-	if err != nil {
-		return left(err), err
+	key := cmp.Or(req.IdempotencyKey, rand.Text()) // a request that is sent again makes no second sandbox
+	s, goesOn, err := c.post(ctx, req, key)
+	switch {
+	case err != nil && req.IdempotencyKey == "" && unanswered(err):
+		return nil, errors.Join(err, c.takeBack(ctx, req, key))
+	case err != nil || !goesOn:
+		return s, err
 	}
-	if resp.StatusCode != http.StatusAccepted {
-		return &s, nil
-	}
-	now, err := c.watch(ctx, &s, req.KeepFailed)
+	now, err := c.wait(ctx, "create", s, s.Generation, req.KeepFailed)
 	if ctx.Err() != nil && req.IdempotencyKey == "" {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupPatience)
 		defer cancel()
-		_, gone := c.sandbox(ctx, http.MethodDelete, at(s.ID), nil, "Prefer", "respond-async")
-		err = errors.Join(err, gone)
+		err = errors.Join(err, c.discard(ctx, s))
 	}
 	return now, err
+}
+
+// post asks for a sandbox.
+func (c *Client) post(ctx context.Context, req sandboxer.CreateRequest, key string) (s *sandboxer.Sandbox, goesOn bool, err error) {
+	return c.begin(ctx, http.MethodPost, "/v1/sandboxes", request(req), "Idempotency-Key", key)
+}
+
+// begin starts work on a sandbox. It reports whether the server goes on with
+// it; otherwise the sandbox is as the work left it.
+func (c *Client) begin(ctx context.Context, method, path string, body any, headers ...string) (s *sandboxer.Sandbox, goesOn bool, err error) {
+	s = new(sandboxer.Sandbox)
+	resp, err := c.do(ctx, method, path, body, s, append(headers, "Prefer", "respond-async")...)
+	if err != nil {
+		return left(err), false, err
+	}
+	return s, resp.StatusCode == http.StatusAccepted, nil
+}
+
+// unanswered reports whether the server may have got the request of an error
+// and said nothing to it.
+func unanswered(err error) bool {
+	var answer *Error
+	var network *net.OpError
+	return !errors.As(err, &answer) && !(errors.As(err, &network) && network.Op == "dial")
+}
+
+// takeBack destroys what came of a create of which no answer came. Only the
+// same request with the same key can tell what that is; and from then on the
+// key is used, should the first request still be on its way.
+func (c *Client) takeBack(ctx context.Context, req sandboxer.CreateRequest, key string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupPatience)
+	defer cancel()
+	s, _, err := c.post(ctx, req, key)
+	switch {
+	case s != nil:
+		return c.discard(ctx, s)
+	case err != nil && unanswered(err):
+		return sandboxer.WithHint(fmt.Errorf("the server may go on with the create: %w", err), "see with list whether it does, and destroy what it made")
+	}
+	return nil // it was refused: there is nothing
+}
+
+// discard tells the server to destroy what nobody waits for.
+func (c *Client) discard(ctx context.Context, s *sandboxer.Sandbox) error {
+	if s.State.Terminal() {
+		return nil
+	}
+	_, _, err := c.begin(ctx, http.MethodDelete, at(s.ID), nil)
+	return err
 }
 
 // request is what the server wants to know; who asks is said only where it
@@ -145,10 +195,14 @@ func request(req sandboxer.CreateRequest) api.CreateRequest {
 	return r
 }
 
-// Plan is [sandboxer.Client.Plan], less the plan beside an error.
+// Plan is [sandboxer.Client.Plan].
 func (c *Client) Plan(ctx context.Context, req sandboxer.CreateRequest, opts sandboxer.PlanOptions) (*sandboxer.Plan, error) {
 	var plan sandboxer.Plan
 	if _, err := c.do(ctx, http.MethodPost, fmt.Sprintf("/v1/plan?probe=%v", opts.Probe), request(req), &plan); err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			return e.Plan, err
+		}
 		return nil, err
 	}
 	return &plan, nil
@@ -194,20 +248,34 @@ func (c *Client) List(ctx context.Context, f sandboxer.Filter) ([]sandboxer.Sand
 	}
 }
 
-// Destroy is [sandboxer.Client.Destroy]; the server goes on when ctx ends.
+// Destroy is [sandboxer.Client.Destroy], with progress as Create tells it; the
+// server goes on when ctx ends.
 func (c *Client) Destroy(ctx context.Context, id string) (*sandboxer.Sandbox, error) {
-	return c.sandbox(ctx, http.MethodDelete, at(id), nil)
+	s, goesOn, err := c.begin(ctx, http.MethodDelete, at(id), nil)
+	if err != nil || !goesOn {
+		return s, err
+	}
+	w := &watch{Client: c, op: "destroy", sandbox: s, ended: removed}
+	now, err := w.end(ctx)
+	if err == nil && !now.State.Terminal() {
+		err = unfinished("destroy", now)
+	}
+	return now, err
 }
 
 // Recreate is [sandboxer.Client.Recreate], of the state in which the sandbox
-// is now; the server goes on when ctx ends.
+// is now, with progress as Create tells it; the server goes on when ctx ends.
 func (c *Client) Recreate(ctx context.Context, id string) (*sandboxer.Sandbox, error) {
-	var now sandboxer.Sandbox
-	resp, err := c.do(ctx, http.MethodGet, at(id), nil, &now)
+	var before sandboxer.Sandbox
+	resp, err := c.do(ctx, http.MethodGet, at(id), nil, &before)
 	if err != nil {
 		return nil, err
 	}
-	return c.sandbox(ctx, http.MethodPost, at(id, "/recreate"), nil, "If-Match", resp.Header.Get("ETag"))
+	s, goesOn, err := c.begin(ctx, http.MethodPost, at(id, "/recreate"), nil, "If-Match", resp.Header.Get("ETag"))
+	if err != nil || !goesOn {
+		return s, err
+	}
+	return c.wait(ctx, "recreate", s, before.Generation+1, false)
 }
 
 // ExtendTTL is [sandboxer.Client.ExtendTTL].

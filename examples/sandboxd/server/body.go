@@ -30,6 +30,17 @@ func patient(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writePatience))
 }
 
+// hurry bounds how long the body of a request may take to arrive, whether
+// somebody reads it or not: before an answer that came without it, net/http
+// waits for the rest. With the body's end it takes the bound away, so that
+// it does not end what the request then waits for; a body that came too late
+// leaves it standing, so that nothing waits for it twice.
+func (s *Server) hurry(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyPatience))
+	}
+}
+
 // readBody decodes the JSON document that was sent. Unknown keys and wrong
 // types are refused, all at once.
 func readBody(c *call, into any) error {
@@ -40,11 +51,7 @@ func readBody(c *call, into any) error {
 	if coding := c.Request.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return refuse(http.StatusUnsupportedMediaType, "media_type", api.ClassUsage, "the content encoding is %q, want none", brief(coding))
 	}
-	// a deadline that is left standing would end the request while it waits
-	connection := http.NewResponseController(c)
-	_ = connection.SetReadDeadline(time.Now().Add(bodyPatience))
 	text, err := io.ReadAll(http.MaxBytesReader(c, c.Request.Body, maxBody))
-	_ = connection.SetReadDeadline(time.Time{})
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooBig):

@@ -51,8 +51,11 @@ func (s *Server) createSandbox(c *call) error {
 		return err
 	}
 	req.IdempotencyKey = key
+	if err := s.ledger.room(c.Request.Context(), req, c.who.quota); err != nil {
+		return err
+	}
 	e := newErrand()
-	e.quota = c.who.quota
+	e.quota, e.fleeting = c.who.quota, key == ""
 	w, err := s.begin("create", req.Consumer, e, func(ctx context.Context) (*sandboxer.Sandbox, error) {
 		return s.client.Create(ctx, req)
 	})
@@ -60,16 +63,17 @@ func (s *Server) createSandbox(c *call) error {
 		return err
 	}
 	done, err := s.await(c, w)
+	w.left <- err != nil
 	switch {
 	case err != nil:
-		if key == "" {
+		if e.fleeting {
 			w.cancel()
 		}
 		return err
 	case !done:
 		return s.accepted(c, w)
 	case w.err != nil:
-		return &failed{w.err, w.sandbox}
+		return &failed{error: w.err, sandbox: w.sandbox}
 	}
 	c.Header().Set("Location", locationOf(w.sandbox.ID))
 	if e.created {
@@ -86,7 +90,7 @@ func (s *Server) planSandbox(c *call) error {
 	}
 	plan, err := s.client.Plan(c.Request.Context(), req, sandboxer.PlanOptions{Probe: c.params.flag("probe")})
 	if err != nil {
-		return err
+		return &failed{error: err, plan: plan}
 	}
 	return s.answer(c, http.StatusOK, plan)
 }

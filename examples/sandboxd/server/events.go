@@ -19,7 +19,16 @@ func (s *Server) listSandboxEvents(c *call) error {
 	if c.wantsStream() {
 		return s.streamOne(c, sandbox.ID)
 	}
-	return s.eventPage(c, sandbox.ID, func(e sandboxer.Event) position { return position{seq: e.Seq} })
+	after, err := cursorOf(c.params.text("cursor"))
+	if err != nil {
+		return err
+	}
+	events, err := s.client.Events(c.Request.Context(), sandbox.ID, after.seq)
+	if err != nil {
+		return err
+	}
+	since := c.params.moment("since")
+	return s.eventPage(c, slices.DeleteFunc(events, func(e sandboxer.Event) bool { return e.Time.Before(since) }))
 }
 
 // listEvents shows the history of all that the caller sees, or streams it.
@@ -27,35 +36,41 @@ func (s *Server) listEvents(c *call) error {
 	if c.wantsStream() {
 		return s.streamAll(c)
 	}
-	return s.eventPage(c, "", positionOf)
-}
-
-func positionOf(e sandboxer.Event) position { return position{e.Time, e.SandboxID, e.Seq} }
-
-// eventPage shows what comes after the cursor, in the order of at.
-func (s *Server) eventPage(c *call, id string, at func(sandboxer.Event) position) error {
 	after, err := cursorOf(c.params.text("cursor"))
 	if err != nil {
 		return err
 	}
-	if id != "" {
-		after = position{seq: after.seq}
+	if since := c.params.moment("since"); after.time.Before(since) {
+		after = position{time: since}
 	}
-	events, err := s.client.Events(c.Request.Context(), id, 0)
+	from := sandboxer.EventPosition{Time: after.time, SandboxID: after.sandbox, Seq: after.seq}
+	events, err := s.client.EventsAfter(c.Request.Context(), from, c.who.project(), c.params.number("limit")+1)
 	if err != nil {
 		return err
 	}
-	since := c.params.moment("since")
-	events = slices.DeleteFunc(events, func(e sandboxer.Event) bool {
-		return !c.who.sees(e.Consumer) || e.Time.Before(since) || !after.before(at(e))
-	})
+	return s.eventPage(c, events)
+}
+
+// eventPage shows the first of the events that come after the cursor.
+func (s *Server) eventPage(c *call, events []sandboxer.Event) error {
 	page := api.EventPage{Events: append([]sandboxer.Event{}, events...)}
 	if limit := c.params.number("limit"); len(events) > limit {
 		page.Events = events[:limit]
-		page.Next = positionOf(events[limit-1]).cursor()
+		last := events[limit-1]
+		page.Next = position{last.Time, last.SandboxID, last.Seq}.cursor()
 		c.linkNext(page.Next)
 	}
 	return s.answer(c, http.StatusOK, page)
+}
+
+// noPage refuses the parameters of pages, which a stream has none of.
+func (c *call) noPage() error {
+	for _, name := range []string{"limit", "cursor"} {
+		if len(c.params.all(name)) > 0 {
+			return refuse(http.StatusBadRequest, "invalid", api.ClassUsage, "%s: is of pages, and a stream has none: leave it out, or do not accept %s", name, api.StreamType)
+		}
+	}
+	return nil
 }
 
 func (c *call) wantsStream() bool {

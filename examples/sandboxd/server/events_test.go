@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -41,6 +42,141 @@ func TestStreamOfOne(t *testing.T) {
 	}
 	// nothing can follow, which tells a browser to stay away
 	r.get(target, "Accept", "text/event-stream", "Last-Event-ID", s.ID+"-5").want(t, http.StatusNoContent)
+}
+
+// A stream takes the time to begin with, and says that it has no pages.
+func TestParametersOfStreams(t *testing.T) {
+	w := newWorld(t)
+	r := w.start(t, server.Config{})
+	s := r.create()
+	at := "/v1/sandboxes/" + s.ID
+	time.Sleep(2 * time.Millisecond) // times are told in microseconds
+	since := time.Now().UTC()
+	later, _ := r.follow(at + "/events?since=" + since.Format(time.RFC3339Nano))
+	r.send("POST", at+"/activate", "").want(t, 200)
+	again, _ := r.follow(at + "/events?since=" + since.Format(time.RFC3339Nano))
+	all, _ := r.follow(at + "/events?since=1h")
+	r.send("DELETE", at, "").want(t, 200)
+	rest := []string{"4 active", "5 destroying", "6 destroyed"}
+	for name, messages := range map[string]<-chan message{"before it": later, "after it": again} {
+		if diff := cmp.Diff(rest, states(t, messages)); diff != "" {
+			t.Errorf("opened %s: %s", name, diff)
+		}
+	}
+	if diff := cmp.Diff(append([]string{"1 requested", "2 provisioning", "3 ready"}, rest...), states(t, all)); diff != "" {
+		t.Errorf("since an hour: %s", diff)
+	}
+	const stream = "text/event-stream"
+	r.get(at+"/events?since="+time.Now().UTC().Format(time.RFC3339Nano), "Accept", stream).want(t, http.StatusNoContent)
+	for _, target := range []string{at + "/events?limit=5", at + "/events?cursor=", "/v1/events?limit=5", "/v1/events?cursor=x"} {
+		if p := r.get(target, "Accept", stream).problem(t, 400, "invalid"); !strings.Contains(p.Detail, "a stream has none") {
+			t.Errorf("%s: %s", target, p.Detail)
+		}
+	}
+}
+
+// A pastless store has a past that is too long to be read at once.
+type pastless struct {
+	*sandboxer.MemoryStore
+	t testing.TB
+}
+
+func (p pastless) Events(ctx context.Context, id string, after int64) ([]sandboxer.Event, error) {
+	if id == "" {
+		p.t.Error("all events of all time are read")
+	}
+	return p.MemoryStore.Events(ctx, id, after)
+}
+
+// An unpaged store cannot read events in parts.
+type unpaged struct{ sandboxer.Store }
+
+// A long past is told whole and in order, in pages and as a stream; a store
+// that can read it in parts is asked for no more.
+func TestALongPast(t *testing.T) {
+	const sandboxes, each = 3, 420 // more than two parts of a stream
+	for name, wrap := range map[string]func(*sandboxer.MemoryStore) sandboxer.Store{
+		"in parts": func(m *sandboxer.MemoryStore) sandboxer.Store { return pastless{m, t} },
+		"at once":  func(m *sandboxer.MemoryStore) sandboxer.Store { return unpaged{m} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, memory := newWorld(t), sandboxer.NewMemoryStore()
+			w.store = wrap(memory)
+			began := time.Now().Add(-time.Hour).UTC().Truncate(time.Microsecond)
+			var want []string
+			for n := range sandboxes {
+				r := &sandboxer.Record{Sandbox: sandboxer.Sandbox{ID: fmt.Sprintf("past%016d", n), State: sandboxer.StateDestroyed}, Seq: each}
+				var events []sandboxer.Event
+				for seq := range each {
+					events = append(events, sandboxer.Event{ID: fmt.Sprintf("%s-%d", r.Sandbox.ID, seq+1), Seq: int64(seq + 1), SandboxID: r.Sandbox.ID, Time: began.Add(time.Duration(seq) * time.Millisecond)})
+				}
+				if err := memory.Create(t.Context(), r, events...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for seq := range each {
+				for n := range sandboxes {
+					want = append(want, fmt.Sprintf("past%016d-%d", n, seq+1))
+				}
+			}
+			r := w.start(t, server.Config{})
+			messages, leave := r.follow("/v1/events")
+			var got []string
+			for range want {
+				e, _ := next(t, messages)
+				got = append(got, e.ID)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("the stream: %s", diff)
+			}
+			s := r.create() // what happens now follows
+			if e, _ := next(t, messages); e.SandboxID != s.ID || e.Seq != 1 {
+				t.Errorf("next comes %+v", e)
+			}
+			leave()
+			messages, leave = r.follow("/v1/events", "Last-Event-ID", want[len(want)-1])
+			for range sandboxes * each { // all of it lies within what may come again
+				if e, _ := next(t, messages); e.SandboxID == s.ID {
+					break
+				} else if e.ID == want[len(want)-1] {
+					t.Errorf("%s comes again", e.ID)
+				}
+			}
+			leave()
+			got = nil
+			for cursor := ""; ; {
+				page := decode[api.EventPage](t, r.get("/v1/events?limit=500&cursor="+cursor).want(t, 200))
+				for _, e := range page.Events {
+					got = append(got, e.ID)
+				}
+				if cursor = page.Next; cursor == "" {
+					break
+				}
+			}
+			if diff := cmp.Diff(want, got[:len(want)]); diff != "" {
+				t.Errorf("the pages: %s", diff)
+			}
+			r.get("/v1/usage").want(t, 200)
+		})
+	}
+}
+
+// Of a sandbox that was there before a stream begins, the stream tells what
+// comes, and not what was.
+func TestAStreamBeginsAtItsTime(t *testing.T) {
+	w := newWorld(t)
+	r := w.start(t, server.Config{})
+	s := r.create()
+	time.Sleep(2 * time.Millisecond)
+	messages, _ := r.follow("/v1/events?since=" + time.Now().UTC().Format(time.RFC3339Nano))
+	r.send("POST", "/v1/sandboxes/"+s.ID+"/activate", "").want(t, 200)
+	if e, _ := next(t, messages); e.SandboxID != s.ID || e.Seq != 4 {
+		t.Errorf("it begins with %+v", e)
+	}
+	other := r.create()
+	if e, _ := next(t, messages); e.SandboxID != other.ID || e.Seq != 1 {
+		t.Errorf("next comes %+v", e)
+	}
 }
 
 // While a client is away things happen; it misses none of them.

@@ -60,6 +60,14 @@ func (s *Server) tokenOf(r *http.Request) *Token {
 	return found
 }
 
+// project is the one that the caller sees; empty is all.
+func (i identity) project() string {
+	if i.admin {
+		return ""
+	}
+	return i.consumer.Project
+}
+
 // sees reports whether a sandbox of that consumer is there for the caller.
 func (i identity) sees(c sandboxer.Consumer) bool { return i.admin || i.consumer.Project == c.Project }
 
@@ -102,6 +110,16 @@ func (i identity) workspace(given string) (string, error) {
 		return "", outside
 	}
 	return real, nil
+}
+
+// stillThere refuses a recorded working tree that a request could not name any
+// more: a link may have taken its place, or a directory above it.
+func (i identity) stillThere(recorded string) error {
+	if real, err := resolved(recorded); err == nil && real == recorded && within(i.workspaces, real) {
+		return nil
+	}
+	return sandboxer.WithHint(refuse(http.StatusForbidden, "forbidden", api.ClassRefused, "the sandbox's working tree %q is not in the server's directory of workspaces any more", brief(recorded)),
+		"put it back as it was when the sandbox was created, or create a new sandbox")
 }
 
 // resolved follows the links of as much of a path as there is; what reads the

@@ -2,11 +2,13 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/examples/sandboxd/api"
 	"github.com/sand-boxer/sandboxer/examples/sandboxd/server"
+	"github.com/sand-boxer/sandboxer/extensiontest"
 )
 
 // people is a server that knows an agent of the project shop, two of blog, and
@@ -191,6 +194,31 @@ func TestQuotas(t *testing.T) {
 	shop.send("POST", "/v1/sandboxes", body).problem(t, http.StatusTooManyRequests, "limit")
 }
 
+// A quota that is used up is said before anything costs something, and does not
+// stand between a key and its sandbox.
+func TestAFullQuotaAsksNobody(t *testing.T) {
+	w := newWorld(t)
+	var probes atomic.Int64
+	w.fault = func(_ context.Context, s extensiontest.Step) error {
+		if s.Op == "probe" {
+			probes.Add(1)
+		}
+		return nil
+	}
+	shop := people(t, w)["builder"]
+	first := shop.create("Idempotency-Key", "k")
+	shop.create()
+	before := probes.Load()
+	shop.send("POST", "/v1/sandboxes", body).problem(t, http.StatusTooManyRequests, "limit")
+	shop.send("POST", "/v1/sandboxes", body, "Idempotency-Key", "other").problem(t, http.StatusTooManyRequests, "limit")
+	if n := probes.Load() - before; n > 0 {
+		t.Errorf("the hosts were asked %d times", n)
+	}
+	if again := shop.send("POST", "/v1/sandboxes", body, "Idempotency-Key", "k").want(t, http.StatusOK).sandbox(t); again.ID != first.ID {
+		t.Errorf("the key leads to %s, want %s", again.ID, first.ID)
+	}
+}
+
 // slowLists gives those who count at once time to be wrong.
 type slowLists struct{ sandboxer.Store }
 
@@ -222,6 +250,52 @@ func TestWorkspaces(t *testing.T) {
 	}
 }
 
+// Nor does one that was planted once a sandbox of the tree was there.
+func TestWorkspacesOfARecreate(t *testing.T) {
+	outside := t.TempDir()
+	for _, err := range []error{os.MkdirAll(filepath.Join(outside, "tree"), 0o700), os.WriteFile(filepath.Join(outside, "secret"), nil, 0o600)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		plant func(team string) error // what was done to the directory of shop/tree
+		want  int
+	}{
+		{"as it was", func(string) error { return nil }, http.StatusOK},
+		{"another tree", func(team string) error {
+			return errors.Join(os.Remove(filepath.Join(team, "tree")), os.Mkdir(filepath.Join(team, "tree"), 0o700))
+		}, http.StatusOK},
+		{"a link at the end", func(team string) error {
+			return errors.Join(os.Remove(filepath.Join(team, "tree")), os.Symlink(outside, filepath.Join(team, "tree")))
+		}, http.StatusForbidden},
+		{"a link above", func(team string) error { return errors.Join(os.RemoveAll(team), os.Symlink(outside, team)) }, http.StatusForbidden},
+		{"a link that leads nowhere", func(team string) error {
+			return errors.Join(os.Remove(filepath.Join(team, "tree")), os.Symlink("tree", filepath.Join(team, "tree")))
+		}, http.StatusForbidden},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			team := filepath.Join(w.work, "shop")
+			if err := os.MkdirAll(filepath.Join(team, "tree"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			r := w.start(t, server.Config{})
+			s := r.send("POST", "/v1/sandboxes", `{"profile":"profile.compose-e2e","inputs":{"repo":"shop/tree"}}`).want(t, 201).sandbox(t)
+			if err := tt.plant(team); err != nil {
+				t.Fatal(err)
+			}
+			a := r.send("POST", "/v1/sandboxes/"+s.ID+"/recreate", "", "If-Match", "*")
+			if tt.want != http.StatusOK {
+				a.problem(t, tt.want, "forbidden")
+			}
+			a.want(t, tt.want)
+			r.get("/v1/sandboxes/"+s.ID).want(t, 200)
+		})
+	}
+}
+
 func TestParseTokens(t *testing.T) {
 	_, sum := server.NewToken()
 	entry := "- sha256: " + sum + "\n  project: shop\n  actor_type: agt\n  actor: ci\n"
@@ -236,6 +310,7 @@ func TestParseTokens(t *testing.T) {
 		{"no consumer", "tokens:\n- sha256: " + sum + "\n", "consumer.project"},
 		{"twice", "tokens:\n" + entry + entry, "given twice"},
 		{"negative quota", "tokens:\n" + entry + "  quota: -1\n", "quota"},
+		{"an administrator's quota", "tokens:\n" + entry + "  quota: 1\n  admin: true\n", "tokens[0]: quota: does not go with admin"},
 		{"no directory", "tokens:\n" + entry + "  workspaces: /none/such\n", "directory of workspaces"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

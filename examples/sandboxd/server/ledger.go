@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -13,10 +14,12 @@ import (
 	"github.com/sand-boxer/sandboxer"
 )
 
-// A ledger is the store that the server's client works with. It keeps, in the
-// very transaction that matters, what only the server knows of a request: that
-// the sandbox must not have changed, and how many the consumer may have. And
-// it tells whoever waits that there is something to see.
+// A ledger is the store that the server's client works with. It keeps, at the
+// very change that matters, what only the server knows of a request: that the
+// sandbox must not have changed, and how many the consumer may have. The first
+// holds against every process, the second against this one: another server on
+// the same store may let one in at the same moment. And it tells whoever waits
+// that there is something to see.
 type ledger struct {
 	sandboxer.Store
 	feed     *feed
@@ -25,9 +28,10 @@ type ledger struct {
 
 // An errand is what the store must know of the operation that a context belongs to.
 type errand struct {
-	quota int      // most live sandboxes of the consumer; 0 is no limit
-	only  string   // id of the sandbox that must not have changed
-	match []string // and its entity tags
+	quota    int      // most live sandboxes of the consumer; 0 is no limit
+	fleeting bool     // it ends with its client, who tells the work whether it left
+	only     string   // id of the sandbox that must not have changed
+	match    []string // and its entity tags
 
 	mu       sync.Mutex
 	changed  bool          // it has, by this operation
@@ -86,6 +90,21 @@ func (l *ledger) Create(ctx context.Context, r *sandboxer.Record, events ...sand
 	}
 	l.feed.changed(r.Sandbox.ID)
 	return nil
+}
+
+// room refuses early what Create would refuse after admission and the probes
+// of hosts. A key that was used makes no sandbox, and needs no room.
+func (l *ledger) room(ctx context.Context, req sandboxer.CreateRequest, quota int) error {
+	if quota == 0 {
+		return nil
+	}
+	if req.IdempotencyKey != "" {
+		_, err := l.Store.GetByKey(ctx, req.Consumer.Project, req.IdempotencyKey)
+		if !errors.Is(err, sandboxer.ErrNotFound) {
+			return err
+		}
+	}
+	return l.underQuota(ctx, req.Consumer, quota)
 }
 
 func (l *ledger) underQuota(ctx context.Context, c sandboxer.Consumer, quota int) error {
@@ -166,6 +185,11 @@ func (l *ledger) GetByKey(ctx context.Context, project, key string) (*sandboxer.
 		}
 	}
 	return r, err
+}
+
+// EventsAfter implements [sandboxer.EventPager], with what the store can do.
+func (l *ledger) EventsAfter(ctx context.Context, after sandboxer.EventPosition, project string, limit int) ([]sandboxer.Event, error) {
+	return sandboxer.EventsAfter(ctx, l.Store, after, project, limit)
 }
 
 // Close implements [io.Closer].

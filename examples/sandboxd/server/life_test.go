@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,6 +146,10 @@ func TestWhatProblemsTell(t *testing.T) {
 	if p.Route == nil || len(p.Route.Candidates) != 1 || p.Route.Candidates[0].Rejected == "" {
 		t.Errorf("route %+v", p.Route)
 	}
+	p = r.send("POST", "/v1/plan?probe=true", body).problem(t, 503, "no_route")
+	if p.Plan == nil || p.Plan.Admission.Verdict != sandboxer.Allow || len(p.Plan.Route.Candidates) != 1 {
+		t.Errorf("plan %+v", p.Plan)
+	}
 }
 
 // What fails on the host leaves nothing there, and the problem shows the sandbox.
@@ -190,6 +195,30 @@ func TestETagsDecide(t *testing.T) {
 		t.Errorf("generation %d after one recreate", s.Generation)
 	}
 	r.get(at, "If-None-Match", tag).want(t, http.StatusOK)
+}
+
+// An extend of another state than the client means does not reach the host.
+func TestAnExtendThatIsRefusedMovesNoLease(t *testing.T) {
+	w := newWorld(t)
+	var renewed atomic.Int64
+	w.fault = func(_ context.Context, s extensiontest.Step) error {
+		if s.Op == "renew" {
+			renewed.Add(1)
+		}
+		return nil
+	}
+	r := w.start(t, server.Config{})
+	at := "/v1/sandboxes/" + r.create().ID
+	tag := r.get(at).header.Get("ETag")
+	r.send("POST", at+"/activate", "").want(t, 200)
+	r.send("POST", at+"/extend", `{"ttl":"2h"}`, "If-Match", tag).problem(t, 412, "precondition")
+	if n := renewed.Load(); n > 0 {
+		t.Errorf("the lease was moved %d times", n)
+	}
+	r.send("POST", at+"/extend", `{"ttl":"2h"}`, "If-Match", r.get(at).header.Get("ETag")).want(t, 200)
+	if n := renewed.Load(); n != 1 {
+		t.Errorf("the lease was moved %d times, want once", n)
+	}
 }
 
 func TestTheSameKeyGivesTheSameSandbox(t *testing.T) {
@@ -275,6 +304,58 @@ func TestAClientThatLeavesWithoutAKey(t *testing.T) {
 		t.Errorf("failure %+v", s.Failure)
 	}
 	w.nothingLeft(t, "")
+}
+
+// At whatever moment it leaves, also when all is done and only the answer is
+// missing.
+func TestAClientThatLeavesAtAnyMoment(t *testing.T) {
+	for _, at := range []string{"probe ", "provision record", "provision network", "provision volume", "provision container", "ready ", "its record"} {
+		t.Run(at, func(t *testing.T) {
+			w := newWorld(t)
+			client, leave := context.WithCancel(t.Context())
+			moment := func(ctx context.Context, name string) {
+				if name == at {
+					leave()
+					<-ctx.Done() // the server noticed, and the work goes on
+				}
+			}
+			w.fault = func(ctx context.Context, s extensiontest.Step) error {
+				moment(ctx, s.Op+" "+s.Stage)
+				return nil
+			}
+			w.store = lateStore{w.store, func(ctx context.Context) { moment(ctx, "its record") }}
+			r := w.start(t, server.Config{})
+			if _, err := r.try(r.request(client, "POST", "/v1/sandboxes", body)); err == nil {
+				t.Fatal("the create was answered")
+			}
+			until(t, "its end", func() bool {
+				all := w.recorded(t)
+				return len(all) == 0 && at == "probe " || len(all) == 1 && all[0].State == sandboxer.StateDestroyed
+			})
+			r.stop()
+			w.nothingLeft(t, "")
+			for _, s := range w.recorded(t) {
+				if s.State != sandboxer.StateDestroyed {
+					t.Errorf("it is %s", s.State)
+				}
+			}
+		})
+	}
+}
+
+// A lateStore calls a function when a sandbox became ready, before whoever
+// wrote that learns that it is written.
+type lateStore struct {
+	sandboxer.Store
+	ready func(context.Context)
+}
+
+func (s lateStore) Update(ctx context.Context, r *sandboxer.Record, events ...sandboxer.Event) error {
+	err := s.Store.Update(ctx, r, events...)
+	if err == nil && r.Sandbox.State == sandboxer.StateReady {
+		s.ready(ctx)
+	}
+	return err
 }
 
 // With a key the work goes on, and the key leads back to it.

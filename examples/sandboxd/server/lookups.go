@@ -2,8 +2,8 @@ package server
 
 import (
 	"context"
+	"math"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -57,11 +57,10 @@ func (s *Server) getUsage(c *call) error {
 	if by == "" {
 		by = sandboxer.ByConsumer
 	}
-	events, err := s.client.Events(c.Request.Context(), "", 0)
+	events, err := s.client.EventsAfter(c.Request.Context(), sandboxer.EventPosition{}, c.who.project(), math.MaxInt)
 	if err != nil {
 		return err
 	}
-	events = slices.DeleteFunc(events, func(e sandboxer.Event) bool { return !c.who.sees(e.Consumer) })
 	window := sandboxer.Window{Since: c.params.moment("since"), Until: c.params.moment("until")}
 	return s.answer(c, http.StatusOK, api.Usage{Meters: sandboxer.MetersOf(events, by, window)})
 }

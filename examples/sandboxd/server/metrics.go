@@ -112,7 +112,7 @@ func (m *metrics) write(out *bytes.Buffer) {
 		fmt.Fprintf(out, "sandboxd_work_in_progress{kind=%q} %d\n", kind, m.under[kind])
 	}
 	pairs := func(a, b [2]string) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) }
-	head(out, "sandboxd_requests_total", "counter", "Requests, by operation and status.")
+	head(out, "sandboxd_requests_total", "counter", "Requests, by operation (none: of no operation) and status (499: the client left before an answer).")
 	for _, k := range slices.SortedFunc(maps.Keys(m.requests), pairs) {
 		fmt.Fprintf(out, "sandboxd_requests_total{operation=%q,status=%q} %d\n", k[0], k[1], m.requests[k])
 	}

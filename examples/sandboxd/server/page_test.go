@@ -6,7 +6,12 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -136,6 +141,32 @@ func TestPageAsksForAToken(t *testing.T) {
 	b.waitFor(`document.querySelectorAll("#sandboxes tr").length`, "1")
 	b.waitFor(`document.querySelectorAll("img, main script").length`, "0")
 	b.content(origin)
+}
+
+// Where the hosts cannot be asked for, the page shows the rest and does not complain.
+func TestPageWithoutHosts(t *testing.T) {
+	r := newWorld(t).start(t, server.Config{})
+	target, err := url.Parse("http://" + r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := httputil.NewSingleHostReverseProxy(target)
+	pass.ErrorLog = log.New(io.Discard, "", 0) // of streams that the browser left
+	asked := make(chan bool, 1000)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/hosts" {
+			pass.ServeHTTP(w, r)
+			return
+		}
+		http.Error(w, "broken", http.StatusBadGateway)
+		asked <- true
+	}))
+	t.Cleanup(front.Close)
+	b := browse(t, front.URL+"/")
+	b.waitFor(linkState, "live")
+	<-asked
+	b.waitFor(stateOf(r.create().ID), "ready")
+	b.content(front.URL)
 }
 
 // The page may load nothing, and run only what it came with.

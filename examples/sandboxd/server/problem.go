@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/sand-boxer/sandboxer"
@@ -20,20 +21,21 @@ func refuse(status int, code string, class api.Class, format string, args ...any
 	return &refusal{api.Problem{Status: status, Code: code, Class: class, Detail: fmt.Sprintf(format, args...)}}
 }
 
-// failed is the error of work that left a sandbox as it is now.
+// failed is the error of an operation that has something to show all the same.
 type failed struct {
 	error
-	sandbox *sandboxer.Sandbox
+	sandbox *sandboxer.Sandbox // as it is now
+	plan    *sandboxer.Plan    // as far as it could be made
 }
 
 func (f *failed) Unwrap() error { return f.error }
 
 // refuse answers with a problem.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // nobody listens
-	}
 	p := problemOf(err)
+	if r.Context().Err() != nil && p.Status != http.StatusRequestTimeout {
+		return // nobody listens; a body that came too late ends the context, too
+	}
 	if p.Status == http.StatusInternalServerError {
 		s.log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
@@ -41,9 +43,28 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="sandboxd"`)
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		w.Header().Set("Retry-After", "5")
+		if mayPass(err) {
+			w.Header().Set("Retry-After", "5")
+		}
 	}
 	s.reply(w, r, api.ProblemType, p.Status, p)
+}
+
+// mayPass reports whether waiting can help. It cannot where every host was
+// rejected for what only a person can change.
+func mayPass(err error) bool {
+	var route *sandboxer.RouteError
+	if !errors.As(err, &route) {
+		return true
+	}
+	return slices.ContainsFunc(route.Unwrap(), func(cause error) bool {
+		for _, lasting := range []error{sandboxer.ErrUnsupported, sandboxer.ErrHostKey, sandboxer.ErrAuth, sandboxer.ErrNotFound, sandboxer.ErrInvalid} {
+			if errors.Is(cause, lasting) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // problemOf puts an error into the form that is sent.
@@ -59,7 +80,7 @@ func problemOf(err error) api.Problem {
 	p.Type, p.Title, p.Hint = api.ProblemBase+p.Code, http.StatusText(p.Status), sandboxer.Hint(err)
 	var f *failed
 	if errors.As(err, &f) {
-		p.Sandbox = f.sandbox
+		p.Sandbox, p.Plan = f.sandbox, f.plan
 	}
 	return p
 }

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,10 @@ type world struct {
 	store   sandboxer.Store
 	fault   extensiontest.Fault
 	work    string // directory of workspaces
+
+	isolation sandboxer.Isolation // that profiles ask for, unless empty
+
+	bodyPatience time.Duration // of its servers, unless 0
 }
 
 func newWorld(t testing.TB, hosts ...sandboxer.Host) *world {
@@ -41,7 +46,7 @@ func (w *world) library(t testing.TB) sandboxer.Config {
 		t.Fatal(err)
 	}
 	for i := range all {
-		all[i].Extension = ""
+		all[i].Extension, all[i].Isolation = "", cmp.Or(w.isolation, all[i].Isolation)
 	}
 	fake := extensiontest.NewFake(extensiontest.FakeConfig{Backend: w.backend, Fault: w.fault, Judge: func(req sandboxer.ProvisionRequest) []sandboxer.Violation {
 		if req.Inputs["profiles"] != "greedy" {
@@ -78,6 +83,9 @@ func (w *world) startAt(t testing.TB, cfg server.Config, addr string) *rig {
 	s, err := server.New(w.library(t), cfg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if w.bodyPatience > 0 {
+		s.SetBodyPatience(w.bodyPatience)
 	}
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
 	if err != nil {

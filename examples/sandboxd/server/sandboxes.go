@@ -134,6 +134,11 @@ func (s *Server) recreateSandbox(c *call) error {
 		return sandboxer.WithHint(refuse(http.StatusPreconditionRequired, "precondition_required", api.ClassUsage, "a recreate needs If-Match"),
 			"send the ETag of the sandbox as you know it, or * for whatever it is now")
 	}
+	if repo, ok := sandbox.Inputs[sandboxer.WorkspaceInput]; ok {
+		if err := c.who.stillThere(repo); err != nil {
+			return err
+		}
+	}
 	w, err := s.begin("recreate", sandbox.Consumer, e, func(ctx context.Context) (*sandboxer.Sandbox, error) {
 		return s.client.Recreate(ctx, sandbox.ID)
 	})
@@ -165,7 +170,7 @@ func (s *Server) change(c *call, do func(context.Context, string) (*sandboxer.Sa
 	}
 	changed, err := do(withErrand(c.Request.Context(), c.precondition(sandbox.ID)), sandbox.ID)
 	if err != nil {
-		return &failed{err, changed}
+		return &failed{error: err, sandbox: changed}
 	}
 	return s.show(c, http.StatusOK, changed)
 }

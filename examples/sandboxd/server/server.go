@@ -51,6 +51,8 @@ type Server struct {
 	log     *slog.Logger
 	mux     *http.ServeMux
 
+	bodyPatience time.Duration // how long a body may take to arrive
+
 	base     context.Context // of all work; ends when work is to end
 	end      context.CancelFunc
 	stopping chan struct{} // closed when the server is told to stop
@@ -63,7 +65,7 @@ type Server struct {
 func New(library sandboxer.Config, cfg Config) (*Server, error) {
 	cfg.MaxWait = cmp.Or(cfg.MaxWait, 30*time.Minute)
 	cfg.Drain = cmp.Or(cfg.Drain, 2*time.Minute)
-	s := &Server{cfg: cfg, feed: newFeed(), metrics: newMetrics(), log: cfg.Logger, stopping: make(chan struct{})}
+	s := &Server{cfg: cfg, feed: newFeed(), metrics: newMetrics(), log: cfg.Logger, stopping: make(chan struct{}), bodyPatience: bodyPatience}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -202,10 +204,7 @@ func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 func (s *Server) serve(o api.Operation, handle handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now()
-		seen := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-		defer func() { s.metrics.answered(o.ID, seen.status, time.Since(began)) }()
-		c := &call{ResponseWriter: seen, Request: r, operation: o}
+		c := &call{ResponseWriter: w, Request: r, operation: o}
 		var err error
 		if c.who, err = s.identify(r, o); err == nil {
 			c.params, err = readParams(o, r)
@@ -214,13 +213,21 @@ func (s *Server) serve(o api.Operation, handle handler) http.HandlerFunc {
 			err = handle(s, c)
 		}
 		if err != nil {
-			s.refuse(seen, r, err)
+			s.refuse(w, r, err)
 		}
 	}
 }
 
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began, seen := time.Now(), &statusWriter{ResponseWriter: w}
+	s.guarded(seen, r)
+	s.metrics.answered(operationOf(r), seen.said(r), time.Since(began))
+}
+
+// guarded answers whoever may ask.
+func (s *Server) guarded(w http.ResponseWriter, r *http.Request) {
+	s.hurry(w, r)
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
@@ -233,15 +240,42 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
+// operationOf is the id of the operation that a request was routed to, or
+// "none".
+func operationOf(r *http.Request) string {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	all := api.Operations()
+	i := slices.IndexFunc(all, func(o api.Operation) bool { return o.Path == r.Pattern && o.Method == method })
+	if i < 0 {
+		return "none"
+	}
+	return all[i].ID
+}
+
+// statusLeft is the status of a request whose client left before an answer.
+// It is never sent.
+const statusLeft = 499
+
 // A statusWriter remembers the status.
 type statusWriter struct {
 	http.ResponseWriter
-	status int
+	status int // 0 before there is one
 }
 
 func (w *statusWriter) WriteHeader(status int) {
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// said is the status of the answer to a request.
+func (w *statusWriter) said(r *http.Request) int {
+	if w.status == 0 && r.Context().Err() != nil {
+		return statusLeft
+	}
+	return cmp.Or(w.status, http.StatusOK)
 }
 
 // Unwrap lets [http.ResponseController] through.

@@ -15,7 +15,7 @@ type Token struct {
 	Project   string              `json:"project"`
 	ActorType sandboxer.ActorType `json:"actor_type"`
 	Actor     string              `json:"actor"`
-	Quota     int                 `json:"quota,omitempty"` // most live sandboxes of this consumer; 0 is no limit
+	Quota     int                 `json:"quota,omitempty"` // most live sandboxes of this consumer; 0 is no limit; not an administrator's
 	Admin     bool                `json:"admin,omitempty"` // sees every project and may create for others
 	// Workspaces is the directory of its working trees; the server's if empty.
 	Workspaces string `json:"workspaces,omitempty"`
@@ -24,17 +24,28 @@ type Token struct {
 	root string // Workspaces, resolved
 }
 
+// Validate reports what is wrong with what t says of its consumer.
+func (t *Token) Validate() error {
+	if err := (sandboxer.Consumer{Project: t.Project, ActorType: t.ActorType, Actor: t.Actor}).Validate(); err != nil {
+		return err
+	}
+	switch {
+	case t.Quota < 0:
+		return &sandboxer.FieldError{Field: "quota", Reason: "is negative"}
+	case t.Quota > 0 && t.Admin:
+		return &sandboxer.FieldError{Field: "quota", Reason: "does not go with admin: an administrator creates for every consumer, and would not be held by the limit of one"}
+	}
+	return nil
+}
+
 // check validates a token and prepares it for use.
 func (t *Token) check(workspaces string) error {
 	var err error
 	if t.sum, err = hex.DecodeString(t.SHA256); err != nil || len(t.sum) != sha256.Size {
 		return &sandboxer.FieldError{Field: "sha256", Reason: "is not the SHA-256 of a token, 64 hexadecimal digits: sandboxd token makes one"}
 	}
-	if err := (sandboxer.Consumer{Project: t.Project, ActorType: t.ActorType, Actor: t.Actor}).Validate(); err != nil {
+	if err := t.Validate(); err != nil {
 		return err
-	}
-	if t.Quota < 0 {
-		return &sandboxer.FieldError{Field: "quota", Reason: "is negative"}
 	}
 	if t.root = workspaces; t.Workspaces != "" {
 		t.root, err = directory(t.Workspaces)

@@ -20,6 +20,7 @@ type work struct {
 	done    chan struct{}
 	sandbox *sandboxer.Sandbox // these two once done
 	err     error
+	left    chan bool // whether the client of work that ends with it left unanswered
 }
 
 // begin starts a work, unless the server is stopping.
@@ -35,7 +36,7 @@ func (s *Server) begin(kind string, who sandboxer.Consumer, e *errand, do func(c
 			s.feed.progressed(report{api.Report{SandboxID: id, Progress: p}, who})
 		}
 	})
-	w := &work{errand: e, began: time.Now(), cancel: cancel, done: make(chan struct{})}
+	w := &work{errand: e, began: time.Now(), cancel: cancel, done: make(chan struct{}), left: make(chan bool, 1)}
 	s.work.Add(1)
 	s.metrics.began(kind)
 	go func() {
@@ -44,8 +45,22 @@ func (s *Server) begin(kind string, who sandboxer.Consumer, e *errand, do func(c
 		w.sandbox, w.err = do(ctx)
 		s.metrics.ended(kind, w.err, time.Since(w.began))
 		close(w.done)
+		if e.fleeting && <-w.left {
+			s.discard(w.sandbox)
+		}
 	}()
 	return w, nil
+}
+
+// discard destroys what nobody could find again, also while the server stops:
+// the client may have left when the sandbox was ready already.
+func (s *Server) discard(sandbox *sandboxer.Sandbox) {
+	if sandbox == nil || sandbox.State.Terminal() {
+		return
+	}
+	if _, err := s.client.Destroy(context.WithoutCancel(s.base), sandbox.ID); err != nil {
+		s.log.Warn("a sandbox whose client left is not destroyed", "sandbox", sandbox.ID, "error", err)
+	}
 }
 
 // A preference is what a client says about waiting (RFC 7240); what cannot be
@@ -81,22 +96,28 @@ func (s *Server) preference(given string) preference {
 }
 
 // await waits as the client prefers. It reports whether the work is done;
-// otherwise its sandbox is recorded. An error says that the client left.
+// otherwise its sandbox is recorded. An error says that the client left, which
+// counts also where the work ended at the same time.
 func (s *Server) await(c *call, w *work) (done bool, err error) {
+	defer func() {
+		if c.Request.Context().Err() != nil {
+			done, err = false, context.Cause(c.Request.Context())
+		}
+	}()
 	patience := time.NewTimer(s.preference(c.params.list("Prefer")).wait)
 	defer patience.Stop()
 	select {
 	case <-w.done:
 		return true, nil
 	case <-c.Request.Context().Done():
-		return false, context.Cause(c.Request.Context())
+		return false, nil
 	case <-patience.C:
 	}
 	select {
 	case <-w.done:
 		return true, nil
 	case <-c.Request.Context().Done():
-		return false, context.Cause(c.Request.Context())
+		return false, nil
 	case <-w.recorded:
 		return false, nil
 	}
@@ -128,7 +149,7 @@ func (s *Server) finish(c *call, w *work) error {
 	case !done:
 		return s.accepted(c, w)
 	case w.err != nil:
-		return &failed{w.err, w.sandbox}
+		return &failed{error: w.err, sandbox: w.sandbox}
 	}
 	return s.show(c, http.StatusOK, w.sandbox)
 }

@@ -122,7 +122,7 @@ async function follow() {
 		$("door").hidden = true;
 		link("live", "live");
 		drawSoon();
-		hosts();
+		showHosts();
 		await read(stream.body, alive);
 	} finally {
 		clearTimeout(timer);
@@ -134,6 +134,11 @@ async function hosts() {
 	const list = (await (await get("/v1/hosts")).json()).hosts;
 	$("hosts").replaceChildren(...list.map(h => row(el("th", h.host.name, {scope: "row"}), h.host.address, !h.available ? "no" : h.cordoned ? "cordoned" : "yes", String(h.sandboxes),
 		h.available ? (h.free_slots === undefined ? "no limit" : String(h.free_slots)) : "unknown", h.reason || (h.warnings || []).join("; "))));
+}
+
+// showHosts leaves what is shown where they cannot be asked: they are again soon.
+function showHosts() {
+	hosts().catch(() => {});
 }
 
 const clock = t => new Date(t).toLocaleTimeString();
@@ -217,5 +222,5 @@ async function run() {
 $("legend").append(...states.map(s => el("li", s, {"data-state": s})));
 $("ended").onchange = draw;
 setInterval(draw, 5000);
-setInterval(() => { if ($("link").dataset.link === "live") hosts().catch(() => {}); }, 10000);
+setInterval(() => { if ($("link").dataset.link === "live") showHosts(); }, 10000);
 run();

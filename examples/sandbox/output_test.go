@@ -106,19 +106,6 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// TestCompletion offers what can be typed.
-func TestCompletion(t *testing.T) {
-	c := newCLI(t, "address: \"local:\"\nname: workshop")
-	for typed, want := range map[string]string{
-		"create --profile ": "profile.compose-e2e\t", "create --host ": "workshop\tlocal:", "create --actor-type ": "agt", "list --state ": "destroyed", "list -o ": "wide", "schema ": "diagnosis",
-	} {
-		args := strings.Split("__complete "+typed, " ")
-		if _, out, _ := c.run(args...); !strings.Contains("\n"+out, "\n"+want) {
-			t.Errorf("%q offers\n%s", typed, out)
-		}
-	}
-}
-
 func TestReferenceIsGenerated(t *testing.T) {
 	var out bytes.Buffer
 	a := new(app)

@@ -149,7 +149,8 @@ func colour(text string) string {
 	return out.String()
 }
 
+// isTerminal reports that what is written can be moved and coloured.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 
+	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
 )
 
@@ -83,6 +84,27 @@ func TestColour(t *testing.T) {
 	if err := a.table("STATE", func(w io.Writer) { w.Write([]byte("ready\n")) }); err != nil || strings.Contains(out.String(), "\x1b") {
 		t.Errorf("colour where there is no terminal: %q, %v", out.String(), err)
 	}
+}
+
+// TestWatchOfNothing: that the last one vanished is a change like others.
+func TestWatchOfNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 4500*time.Millisecond)
+		defer cancel()
+		var out, errOut bytes.Buffer
+		a := &app{streams: streams{out: &out, err: &errOut}}
+		lists := [][]sandboxer.Sandbox{{{ID: "aaaaaaaaaaaaaaaaaaaa", State: sandboxer.StateReady}}, {}, {}, {}, {}}
+		shown := 0
+		err := a.watch(ctx, time.Second, func() (string, error) {
+			list := lists[shown]
+			shown++
+			return changes(list), a.printList(list)
+		})
+		lines := strings.Split(out.String(), "\n")
+		if err != nil || errOut.Len() > 0 || len(lines) != 4 || !strings.HasPrefix(lines[1], "aaaa") || lines[2] != "no sandboxes" {
+			t.Errorf("%v: %q, and on standard error %q", err, lines, errOut.String())
+		}
+	})
 }
 
 // TestWatch: off a terminal only changes are shown, and an interrupt is no error.

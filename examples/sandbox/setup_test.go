@@ -81,14 +81,72 @@ func TestDoctorSaysWhatToFix(t *testing.T) {
 	})
 }
 
-func TestInitBadInput(t *testing.T) {
-	c := newCLI(t, `address: "local:"`)
-	dir := filepath.Join(t.TempDir(), "x")
-	code, _, errOut := c.run("init", "--dir", dir, "ftp://host")
-	if code != exitUsage || !strings.Contains(errOut, "ftp") {
-		t.Errorf("exit code %d: %s", code, errOut)
+// TestInitNamesHosts: every other command reads what was written.
+func TestInitNamesHosts(t *testing.T) {
+	for _, tt := range []struct{ addresses, names string }{
+		{"", "local"},
+		{"ssh://me@h ssh://me@h:2222 ssh://you@h", "h h-2 h-3"},
+		{"ssh://me@h-2 ssh://me@h ssh://me@h:2222", "h-2 h h-3"},
+		{"ssh://me@[::1]:22 local:", "1 local"},
+		{"ssh://me@192.0.2.1 ssh://me@192.0.2.1:2222", "192.0.2.1 192.0.2.1-2"},
+	} {
+		t.Run(tt.addresses, func(t *testing.T) {
+			dir := t.TempDir()
+			(&cli{t: t, bare: true}).must(append([]string{"init", "--dir", dir}, strings.Fields(tt.addresses)...)...)
+			c := &cli{t: t, db: filepath.Join(dir, "records.db"), hosts: filepath.Join(dir, "hosts.yaml")}
+			c.offers("create --host ", strings.Fields(tt.names)...)
+		})
 	}
-	if _, err := os.Stat(dir); err == nil {
-		t.Error("wrote something")
+}
+
+// TestInitAgain: what is there is left alone, and what it lacks is said.
+func TestInitAgain(t *testing.T) {
+	dir := t.TempDir()
+	c := &cli{t: t, bare: true}
+	c.must("init", "--dir", dir, "ssh://me@one", "ssh://me@two")
+	before, err := os.ReadFile(filepath.Join(dir, "hosts.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		addresses string
+		code      int
+		says      []string
+	}{
+		{"", exitDone, []string{"is there already"}},
+		{"ssh://me@two", exitDone, []string{"is there already"}},
+		{"ssh://me@two ssh://me@three ssh://me@four", exitConflict, []string{"without ssh://me@three and ssh://me@four", "  - address: ssh://me@three\n", "  - address: ssh://me@four\n"}},
+	} {
+		code, _, errOut := c.run(append([]string{"init", "--dir", dir}, strings.Fields(tt.addresses)...)...)
+		if code != tt.code {
+			t.Errorf("%q: exit code %d, want %d: %s", tt.addresses, code, tt.code, errOut)
+		}
+		for _, want := range tt.says {
+			if !strings.Contains(errOut, want) {
+				t.Errorf("%q does not say %q:\n%s", tt.addresses, want, errOut)
+			}
+		}
+	}
+	if after, err := os.ReadFile(filepath.Join(dir, "hosts.yaml")); err != nil || string(after) != string(before) {
+		t.Errorf("%v: it is now\n%s", err, after)
+	}
+}
+
+func TestInitBadInput(t *testing.T) {
+	for _, tt := range []struct {
+		addresses []string
+		says      string
+	}{
+		{[]string{"ftp://host"}, "ftp"},
+		{[]string{"ssh://me@h", "ssh://me@h"}, "given twice"},
+	} {
+		dir := filepath.Join(t.TempDir(), "x")
+		code, _, errOut := (&cli{t: t, bare: true}).run(append([]string{"init", "--dir", dir}, tt.addresses...)...)
+		if code != exitUsage || !strings.Contains(errOut, tt.says) {
+			t.Errorf("exit code %d: %s", code, errOut)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Error("wrote something")
+		}
 	}
 }

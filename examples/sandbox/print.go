@@ -274,7 +274,7 @@ func (a *app) printHosts(statuses []sandboxer.HostStatus) error {
 			}
 		}
 		for _, warning := range s.Warnings {
-			fmt.Fprintf(a.err, "%s: warning: %s\n", s.Host.Name, warning)
+			fmt.Fprintf(a.err, "%s: warning: %s\n", s.Host.Name, strings.ReplaceAll(warning, "\n", "\n  "))
 		}
 	}
 	return err

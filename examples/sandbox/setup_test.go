@@ -1,9 +1,12 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sand-boxer/sandboxer/examples/sandbox/doctor"
@@ -79,6 +82,103 @@ func TestDoctorSaysWhatToFix(t *testing.T) {
 			t.Errorf("exit code %d:\n%s", code, out)
 		}
 	})
+}
+
+// findings are what doctor says of a subject.
+func (c *cli) findings(subject string, args ...string) []doctor.Finding {
+	c.t.Helper()
+	_, out, _ := c.run(append([]string{"doctor", "--json"}, args...)...)
+	var found []doctor.Finding
+	for _, f := range decode[doctor.Diagnosis](c.t, out).Findings {
+		if f.Subject == subject {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// noEngine is a host that is found wanting at once.
+const noEngine = "address: \"local:\"\nengine_socket: /run/none.sock"
+
+// TestDoctorOfSecrets: those that would not be found are told, configured or
+// named by a profile.
+func TestDoctorOfSecrets(t *testing.T) {
+	c := newCLI(t, noEngine)
+	dir := t.TempDir()
+	t.Setenv("DOCTOR_TEST_SECRET", "x")
+	sources := filepath.Join(dir, "secrets.yaml")
+	writeFile(t, sources, "secrets: {there: {env: DOCTOR_TEST_SECRET}, gone: {env: DOCTOR_TEST_NONE}}\n")
+	repotest.Write(t, filepath.Join(dir, "profiles", "p.yaml"), "id: profile.p\nisolation: container\nttl: 1h\nmax_ttl: 1h\ninputs: {repo: {}}\nsetup: {secret_refs: [there, unheard-of]}\n", 0o600)
+	args := []string{"--secrets", sources, "--profiles", filepath.Join(dir, "profiles")}
+	if f := c.findings("secret there", args...); len(f) != 0 {
+		t.Errorf("%+v", f)
+	}
+	for name, says := range map[string]string{"gone": "DOCTOR_TEST_NONE", "unheard-of": "no source"} {
+		if f := c.findings("secret "+name, args...); len(f) != 1 || f[0].Level != doctor.Failure || !strings.Contains(f[0].Detail, says) || f[0].Fix == "" {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
+}
+
+// TestDoctorOfAHub: that nothing waits for it does not say that it is there.
+func TestDoctorOfAHub(t *testing.T) {
+	var status, more atomic.Int32
+	status.Store(http.StatusMethodNotAllowed)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodHead {
+			more.Add(1)
+		}
+		w.WriteHeader(int(status.Load()))
+	}))
+	defer server.Close()
+	c := newCLI(t, noEngine).withHub(t, "url: "+server.URL+"\n")
+	hub := func() doctor.Finding {
+		t.Helper()
+		found := c.findings("State Hub") // the first is where it is configured
+		return found[1]
+	}
+	if f := hub(); f.Level != doctor.OK {
+		t.Errorf("a hub that answers: %+v", f)
+	}
+	status.Store(http.StatusUnauthorized)
+	if f := hub(); f.Level != doctor.Warning || !strings.Contains(f.Detail, "401") || !strings.Contains(f.Fix, "token") {
+		t.Errorf("a hub that refuses the token: %+v", f)
+	}
+	server.Close()
+	if f := hub(); f.Level != doctor.Warning || !strings.Contains(f.Detail, "refused") || f.Fix == "" {
+		t.Errorf("a hub that is down: %+v", f)
+	}
+	if n := more.Load(); n > 0 {
+		t.Errorf("doctor sends %d requests that are no HEAD", n)
+	}
+}
+
+// TestDoctorChangesNothing: no database is made and no event delivered.
+func TestDoctorChangesNothing(t *testing.T) {
+	var delivered atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodHead {
+			delivered.Add(1)
+		}
+	}))
+	defer server.Close()
+	c := newCLI(t, noEngine).withHub(t, "url: "+server.URL+"\n")
+	if f := c.findings("records"); len(f) != 1 || f[0].Level != doctor.OK || !strings.Contains(f[0].Detail, c.db+", which the first sandbox makes") {
+		t.Errorf("%+v", f)
+	}
+	if _, err := os.Stat(c.db); err == nil {
+		t.Error("doctor makes a database")
+	}
+	c.records()
+	if f := c.findings("State Hub"); len(f) != 2 || !strings.Contains(f[1].Detail, "events are not delivered") {
+		t.Errorf("%+v", f)
+	}
+	if f := c.findings("sandboxes"); len(f) != 1 || !strings.HasPrefix(f[0].Detail, "2 recorded") {
+		t.Errorf("%+v", f)
+	}
+	if n := delivered.Load(); n > 0 {
+		t.Errorf("doctor delivers events: %d requests", n)
+	}
 }
 
 // TestInitNamesHosts: every other command reads what was written.

@@ -70,8 +70,13 @@ func (d *Diagnosis) AddHosts(statuses []sandboxer.HostStatus) {
 		if s.Host.Slots > 0 && s.Sandboxes >= s.Host.Slots {
 			d.Add(subject, Warning, "destroy what is not used, or raise slots in its configuration", "all %d slots are taken", s.Host.Slots)
 		}
+		if s.Facts["firewall"] == "open" {
+			d.Add(subject, Warning, "sandbox hosts harden "+s.Host.Name+", as root of the host, after each boot",
+				"its firewall is open: sandboxes whose egress is allowed reach its services and a cloud's metadata, others may send it broadcasts")
+		}
 		for _, w := range s.Warnings {
-			d.Add(subject, Warning, "", "%s", w)
+			text, remedy, _ := strings.Cut(w, "\n")
+			d.Add(subject, Warning, remedy, "%s", text)
 		}
 	}
 }

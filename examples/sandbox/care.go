@@ -162,6 +162,9 @@ func (a *app) profilesCommand() *cobra.Command {
 				if i < 0 {
 					return fmt.Errorf("profile %q: %w", args[0], sandboxer.ErrNotFound)
 				}
+				if a.quiet {
+					return a.printName(all[i].ID)
+				}
 				return a.printJSON(all[i])
 			}
 			return a.printProfiles(all)

@@ -167,15 +167,18 @@ func (a *app) source(given, file string) string {
 }
 
 func (a *app) printDiagnosis(d *doctor.Diagnosis) error {
-	if a.json {
+	switch {
+	case a.json:
 		return a.printJSON(d)
+	case a.quiet:
+		for _, subject := range d.Wanting() {
+			fmt.Fprintln(a.out, subject)
+		}
+		return nil
 	}
 	return a.coloured(func(out io.Writer) error {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		for _, f := range d.Findings {
-			if a.quiet && f.Level == doctor.OK {
-				continue
-			}
 			fmt.Fprintf(w, "%s\t%s\t%s\n", f.Level, f.Subject, strings.ReplaceAll(f.Detail, "\n", "\n\t\t"))
 			if f.Fix != "" {
 				fmt.Fprintf(w, "\t\t→ %s\n", strings.ReplaceAll(f.Fix, "\n", "\n\t\t  "))

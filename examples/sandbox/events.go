@@ -144,15 +144,20 @@ func (a *app) redeliverCommand() *cobra.Command {
 }
 
 func (a *app) printUndelivered(list []sandboxer.Undelivered) error {
-	if a.json {
+	switch {
+	case a.json:
 		for _, u := range list {
 			if err := a.printLine(u); err != nil {
 				return err
 			}
 		}
 		return nil
-	}
-	if len(list) == 0 {
+	case a.quiet:
+		for _, u := range list {
+			fmt.Fprintln(a.out, u.Event.ID)
+		}
+		return nil
+	case len(list) == 0:
 		fmt.Fprintln(a.err, "every event is delivered")
 		return nil
 	}

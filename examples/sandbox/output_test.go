@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
+	"github.com/sand-boxer/sandboxer/schemas"
 )
 
 // TestOutput: the formats tell the same.
@@ -50,6 +52,54 @@ func TestOutput(t *testing.T) {
 		if code, out, errOut := c.run(append([]string{"list"}, args...)...); code != exitUsage || out != "" || !strings.Contains(errOut, "--output") {
 			t.Errorf("%v: exit code %d, %q, %q", args, code, out, errOut)
 		}
+	}
+}
+
+// TestQuiet: names and ids, one a line, and nothing else.
+func TestQuiet(t *testing.T) {
+	c := newCLI(t, noEngine)
+	ready, gone := c.records()
+	all := set([]string{ready[0].ID, ready[1].ID, gone.ID})
+	history := func(id string, last int) (events []string) {
+		for seq := range last {
+			events = append(events, fmt.Sprintf("%s-%d", id, seq+1))
+		}
+		return events
+	}
+	id := ready[0].ID
+	for _, tt := range []struct {
+		args []string
+		want map[string]bool
+	}{
+		{[]string{"list", "--all"}, all},
+		{[]string{"get", id, "--recorded"}, set([]string{id})},
+		{[]string{"events", id}, set(history(id, 3))},
+		{[]string{"events", id, "--undelivered"}, set(history(id, 3))},
+		{[]string{"plan", "--input", "repo=" + repotest.Demo(t)}, set([]string{"local"})},
+		{[]string{"profiles"}, set([]string{"profile.compose-e2e"})},
+		{[]string{"profiles", "profile.compose-e2e"}, set([]string{"profile.compose-e2e"})},
+		{[]string{"extensions"}, set([]string{"ext.compose-ssh"})},
+		{[]string{"usage", "--by", "project"}, set([]string{"shop"})},
+		{[]string{"hosts"}, set([]string{"local"})},
+		{[]string{"doctor"}, set([]string{"host local"})},
+		{[]string{"schema"}, set(schemas.Names())},
+	} {
+		for _, quiet := range [][]string{{"-q"}, {"-o", "name"}} {
+			_, out, _ := c.run(append(tt.args, quiet...)...)
+			if diff := cmp.Diff(tt.want, set(strings.Split(strings.TrimSpace(out), "\n"))); diff != "" {
+				t.Errorf("%q (-want +got):\n%s", append(tt.args, quiet...), diff)
+			}
+		}
+	}
+}
+
+// TestQuietReport: a reconcile prints the ids of sandboxes.
+func TestQuietReport(t *testing.T) {
+	var out, errOut bytes.Buffer
+	a := &app{streams: streams{out: &out, err: &errOut}, quiet: true}
+	err := a.printReport(&sandboxer.Report{Destroyed: []string{"a"}, Stuck: []string{"b"}, Unknown: []string{"host"}, Orphans: []sandboxer.Found{{Handle: sandboxer.Handle{SandboxID: "c", Host: "host"}}}})
+	if err != nil || out.String() != "a\nb\nc\n" || errOut.Len() > 0 {
+		t.Errorf("%v: %q, %q", err, out.String(), errOut.String())
 	}
 }
 

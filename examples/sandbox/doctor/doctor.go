@@ -55,6 +55,17 @@ func (d *Diagnosis) Worst() Level {
 	return worst
 }
 
+// Wanting are the subjects, each once, that something is to be done about.
+func (d *Diagnosis) Wanting() []string {
+	var out []string
+	for _, f := range d.Findings {
+		if f.Level != OK && !slices.Contains(out, f.Subject) {
+			out = append(out, f.Subject)
+		}
+	}
+	return out
+}
+
 // AddHosts appends what hosts said of themselves.
 func (d *Diagnosis) AddHosts(statuses []sandboxer.HostStatus) {
 	for _, s := range statuses {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
 
 	"github.com/sand-boxer/sandboxer"
@@ -176,6 +177,28 @@ func TestWatch(t *testing.T) {
 			t.Errorf("%d times, %v: %q", shown, err, out.String())
 		}
 	})
+}
+
+// TestEveryCommandHasAnExample: in its help, one that calls it.
+func TestEveryCommandHasAnExample(t *testing.T) {
+	seen := 0
+	var check func(*cobra.Command)
+	check = func(cmd *cobra.Command) {
+		for _, sub := range cmd.Commands() {
+			check(sub)
+		}
+		if cmd.Hidden {
+			return
+		}
+		seen++
+		if _, examples, _ := strings.Cut(cmd.UsageString(), "Examples:\n"); !strings.Contains(examples, "  "+cmd.CommandPath()) && !strings.Contains(examples, "("+cmd.CommandPath()) {
+			t.Errorf("the help of %s has no example that calls it", cmd.CommandPath())
+		}
+	}
+	check(new(app).command())
+	if seen < 25 {
+		t.Errorf("found only %d commands", seen)
+	}
 }
 
 func TestReferenceIsGenerated(t *testing.T) {

@@ -82,7 +82,8 @@ type Admitter interface {
 
 // A HostProber says whether a host can be used now and what it offers. Hosts
 // that cannot are reported in HostStatus, with the cause; the error is for
-// hosts that the extension does not have.
+// hosts that the extension does not have. A warning of HostStatus has what to
+// do about it as its second line.
 type HostProber interface {
 	ProbeHost(ctx context.Context, host string) (HostStatus, error)
 }

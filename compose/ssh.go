@@ -212,6 +212,7 @@ func (w *way) offer(found *sshconfig.Host, cfg *remote.SSHConfig) error {
 // warn notes each warning once: a line may be for several hosts of the way.
 func (w *way) warn(warnings ...string) {
 	for _, text := range warnings {
+		text += "\nif the connection needs what the line says, say it in the host's entry of hosts.yaml; else nothing has to be done"
 		if !slices.Contains(w.warnings, text) {
 			w.warnings = append(w.warnings, text)
 		}

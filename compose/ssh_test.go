@@ -196,7 +196,7 @@ func TestAliasBehindAJumpHost(t *testing.T) {
 	if jump.Logins() != 1 || target.Logins() != 1 {
 		t.Errorf("%d and %d logins, want one each", jump.Logins(), target.Logins())
 	}
-	if len(warnings) != 1 || !strings.Contains(warnings[0], "StrictHostKeyChecking no") {
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "StrictHostKeyChecking no") || !strings.Contains(warnings[0], "\nif the connection needs") {
 		t.Errorf("warnings %q", warnings)
 	}
 	// StrictHostKeyChecking no lets nobody in that is not known.

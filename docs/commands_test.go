@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +21,7 @@ var run = map[string]string{
 	"docs/runbooks/profile-*.md":   "docs/runbook_test.go",
 	"docs/runbooks/host.md":        "docs/host_test.go",
 	"docs/runbooks/incident.md":    "docs/incident_test.go",
-	"docs/sandboxd.md":             "examples/sandboxd/main_test.go",
+	"docs/sandboxd.md":             "docs/sandboxd_test.go",
 }
 
 // notRun are those whose commands no test can run, and why.
@@ -28,7 +29,8 @@ var notRun = map[string]string{
 	"registry/capabilities/execution.sandbox-provision.md": "reuse-surface and the State Hub's checkout are not part of this project",
 }
 
-// TestCommandsAreRun: every block of commands is run by a test, or it is said why not.
+// TestCommandsAreRun: every page with commands is run by a test, or it is said
+// why not. That none of them is left out, the test sees to by its [script].
 func TestCommandsAreRun(t *testing.T) {
 	for _, page := range pages(t) {
 		path := strings.TrimPrefix(page, "../")
@@ -41,7 +43,7 @@ func TestCommandsAreRun(t *testing.T) {
 				continue
 			}
 			ok = true
-			if name := filepath.Base(path); !strings.Contains(read(t, "../"+test), name) {
+			if text := read(t, "../"+test); !strings.Contains(text, filepath.Base(path)) || !strings.Contains(text, "newScript(t, ") {
 				t.Errorf("%s does not run %s", test, path)
 			}
 		}
@@ -51,31 +53,15 @@ func TestCommandsAreRun(t *testing.T) {
 	}
 }
 
-// TestCommandsOfPages: every call of the sandbox command in a block names a
-// command and flags that its help knows; programs and scripts that are run by
-// path exist.
+// TestCommandsOfPages: every call of the sandbox command and of sandboxd in a
+// block names a command and flags that its help knows; programs and scripts
+// that are run by path exist.
 func TestCommandsOfPages(t *testing.T) {
-	sandbox := hosttest.Program(t, "examples/sandbox")
-	help := map[string]string{}
-	calls := 0
+	manual := newManual(t)
 	for _, page := range pages(t) {
 		for _, block := range fences(t, page, "sh", "console", "make") {
-			for _, call := range callsIn(block.text) {
-				calls++
-				command := path(call)
-				text, ok := help[command]
-				if !ok {
-					out, err := exec.Command(sandbox, append(strings.Fields(command), "--help")...).CombinedOutput()
-					text = string(out)
-					if help[command] = text; err != nil || !strings.Contains(text, "sandbox "+command) {
-						t.Errorf("%s: there is no command %q", page, "sandbox "+command)
-					}
-				}
-				for _, flag := range regexp.MustCompile(`(?:^|\s)(--?[a-z][a-z-]*)`).FindAllStringSubmatch(call, -1) {
-					if !regexp.MustCompile(`(?m)(^|[\s,])` + regexp.QuoteMeta(flag[1]) + `([\s,]|$)`).MatchString(text) {
-						t.Errorf("%s: sandbox %s has no flag %s, in %q", page, command, flag[1], call)
-					}
-				}
+			for _, problem := range manual.problems(t, block.text) {
+				t.Errorf("%s: %s", page, problem)
 			}
 			for _, m := range regexp.MustCompile(`(?:go run \./|\./|\$ )((?:examples|testdata|scripts)/[\w./-]+)`).FindAllStringSubmatch(block.text, -1) {
 				if _, err := os.Stat("../" + m[1]); err != nil {
@@ -84,18 +70,90 @@ func TestCommandsOfPages(t *testing.T) {
 			}
 		}
 	}
-	if calls < 30 {
-		t.Errorf("found only %d calls", calls)
+	if manual.calls["sandbox"] < 30 || manual.calls["sandboxd"] < 3 {
+		t.Errorf("found only these calls: %v", manual.calls)
 	}
 }
 
-// callsIn are the calls of the sandbox command, each up to the end of its
-// simple command and without what is quoted or said in a comment.
+// TestManual: what a program does not know is told.
+func TestManual(t *testing.T) {
+	manual := newManual(t)
+	for text, want := range map[string]string{
+		"sandbox list --all -q":                        "",
+		"$ sandbox hosts cordon here":                  "",
+		"sandboxd --addr :0 --tokens x &":              "",
+		"go run ./examples/sandboxd --workspaces .":    "",
+		"sandboxd token --project shop >> tokens.yaml": "",
+		"sandbox list --port 1":                        "sandbox list has no flag --port",
+		"sandbox make":                                 `there is no command "sandbox make"`,
+		"$ sandboxd --project x":                       "sandboxd has no flag --project",
+		"sandboxd token --addr :0":                     "sandboxd token has no flag --addr",
+		"go run ./examples/sandboxd --port 1":          "sandboxd has no flag --port",
+	} {
+		problems := manual.problems(t, text)
+		if want == "" && len(problems) > 0 || want != "" && (len(problems) != 1 || !strings.Contains(problems[0], want)) {
+			t.Errorf("%s: %q, want %q", text, problems, want)
+		}
+	}
+}
+
+// A manual is what programs say of themselves.
+type manual struct {
+	programs map[string]string // path by name
+	help     map[string]string // by command
+	calls    map[string]int    // that were looked up, by program
+}
+
+func newManual(t *testing.T) *manual {
+	t.Helper()
+	m := &manual{programs: map[string]string{}, help: map[string]string{}, calls: map[string]int{}}
+	for _, name := range []string{"sandbox", "sandboxd"} {
+		m.programs[name] = hosttest.Program(t, "examples/"+name)
+	}
+	return m
+}
+
+// of is the help of a command, empty if there is no such command.
+func (m *manual) of(command string) string {
+	if text, ok := m.help[command]; ok {
+		return text
+	}
+	words := strings.Fields(command)
+	out, err := exec.Command(m.programs[words[0]], append(words[1:], "--help")...).CombinedOutput()
+	if err == nil && strings.Contains(string(out), command) {
+		m.help[command] = string(out)
+	}
+	return m.help[command]
+}
+
+// problems are what calls in a text say that their programs do not know.
+func (m *manual) problems(t *testing.T, text string) []string {
+	t.Helper()
+	var all []string
+	for _, call := range callsIn(text) {
+		command := path(call)
+		m.calls[strings.Fields(command)[0]]++
+		help := m.of(command)
+		if help == "" {
+			all = append(all, fmt.Sprintf("there is no command %q", command))
+			continue
+		}
+		for _, flag := range regexp.MustCompile(`(?:^|\s)(--?[a-z][a-z-]*)`).FindAllStringSubmatch(call, -1) {
+			if !regexp.MustCompile(`(?m)^ +(-[a-z], )?` + regexp.QuoteMeta(flag[1]) + `([\s,]|$)`).MatchString(help) {
+				all = append(all, fmt.Sprintf("%s has no flag %s, in %q", command, flag[1], call))
+			}
+		}
+	}
+	return all
+}
+
+// callsIn are the calls of the sandbox command and of sandboxd, each up to the
+// end of its simple command and without what is quoted or said in a comment.
 func callsIn(text string) []string {
 	var all []string
 	for line := range strings.Lines(text) {
 		line = regexp.MustCompile(`"[^"]*"|'[^']*'|\s#.*$`).ReplaceAllString(strings.TrimSpace(line), "ARG")
-		for _, m := range regexp.MustCompile(`(?:^|[$;|&(@]\s?|\btrap ')sandbox ([^|;&)>]*)`).FindAllStringSubmatch(line, -1) {
+		for _, m := range regexp.MustCompile(`(?:^|[$;|&(@]\s?|\btrap '|go run \./examples/)(sandboxd?\b(?: [^|;&)>]*)?)`).FindAllStringSubmatch(line, -1) {
 			all = append(all, strings.TrimSpace(m[1]))
 		}
 	}
@@ -105,8 +163,15 @@ func callsIn(text string) []string {
 // path is the part of a call that names a command.
 func path(call string) string {
 	words := strings.Fields(call)
-	if len(words) > 1 && words[0] == "hosts" && regexp.MustCompile(`^[a-z]+$`).MatchString(words[1]) {
-		return words[0] + " " + words[1]
+	n := 2
+	switch {
+	case words[0] == "sandboxd":
+		n = 1
+		if len(words) > 1 && words[1] == "token" {
+			n = 2
+		}
+	case len(words) > 2 && words[1] == "hosts" && regexp.MustCompile(`^[a-z]+$`).MatchString(words[2]):
+		n = 3
 	}
-	return words[0]
+	return strings.Join(words[:min(n, len(words))], " ")
 }

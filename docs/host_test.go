@@ -20,14 +20,12 @@ import (
 // with the test.
 func TestRunbookHost(t *testing.T) {
 	t.Parallel()
+	requireRoot(t)
 	hosttest.Require(t)
-	if os.Getuid() != 0 {
-		t.Skip("namespaces need root")
-	}
 	enter := ownNetwork(t)
 	server := sshtest.Start(t, sshtest.Options{Enter: enter})
 	host := hosttest.Behind(t, server)
-	const page = "runbooks/host.md"
+	page := newScript(t, "runbooks/host.md")
 
 	root := newTerminal(t, "")
 	root.prompt, root.enter = "# ", append(enter, layered(t)...)
@@ -35,14 +33,27 @@ func TestRunbookHost(t *testing.T) {
 		"apt-get install": "apt-get --simulate install",                         // would change packages
 		"loginctl enable": "loginctl --help | grep --quiet '  enable-linger' #", // needs the systemd of a booted machine
 	}
-	root.run(fences(t, page, "console"))
+	root.run(page, page.blocks())
 
 	term := newTerminal(t, filepath.Dir(hosttest.Program(t, "examples/sandbox")), "SANDBOXER_HOSTS="+host.File)
 	term.enter = enter
 	term.alias("sandboxer01", server)
 	id := term.create(repotest.New(t, map[string]string{"compose.yaml": "services: {web: {build: ., command: [serve, \"8080\", hello]}}\n"}))
 	t.Cleanup(func() { host.AssertNothing(id) })
-	term.run(fences(t, page, "sh", "text", "console"))
+	term.run(page, page.blocks())
+}
+
+// requireRoot skips a test that needs root, and fails it if
+// SANDBOXER_REQUIRE_ENGINE is 1.
+func requireRoot(t *testing.T) {
+	t.Helper()
+	switch {
+	case os.Getuid() == 0:
+	case os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1":
+		t.Fatal("namespaces need root, and SANDBOXER_REQUIRE_ENGINE asks for every test: run it as root")
+	default:
+		t.Skip("namespaces need root")
+	}
 }
 
 // ownNetwork is how commands enter a network namespace with nothing but a

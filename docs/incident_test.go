@@ -31,26 +31,26 @@ func TestRunbookIncident(t *testing.T) {
 	term.set("id", id)
 	onHost.set("id", id)
 
-	const incident = "runbooks/incident.md"
+	incident := newScript(t, "runbooks/incident.md")
 	server.Stop()
-	term.section(incident, "While it is away")
+	term.run(incident, incident.section("While it is away"))
 	server.Restart()
-	term.section(incident, "When it is back")
+	term.run(incident, incident.section("When it is back"))
 	server.Stop()
-	term.section(incident, "While it is stuck")
-	onHost.section(incident, "While it is stuck")
+	term.run(incident, incident.section("While it is stuck"))
+	onHost.run(incident, incident.section("While it is stuck"))
 	server.Restart()
-	term.section(incident, "When the cause is gone")
+	term.run(incident, incident.section("When the cause is gone"))
 	term.set("repo", repo)
 	term.set("SANDBOXER_PROFILES", demanding(t))
-	term.section(incident, "A disk is full")
-	onHost.section(incident, "A disk is full")
+	term.run(incident, incident.section("A disk is full"))
+	onHost.run(incident, incident.section("A disk is full"))
 
 	hub, start := stoppedHub(t)
 	term.set("SANDBOXER_HUB", hub)
-	term.section(incident, "While it is down")
+	term.run(incident, incident.section("While it is down"))
 	start()
-	term.section(incident, "When it answers again")
+	term.run(incident, incident.section("When it answers again"))
 }
 
 // demanding is a directory with the reference profile, which wants more disk

@@ -18,6 +18,6 @@ func TestRunbookComposeE2E(t *testing.T) {
 	bin := filepath.Dir(hosttest.Program(t, "examples/sandbox"))
 	_, port, _ := strings.Cut(server.Addr, ":")
 	onHost := fmt.Sprintf("ssh -F /dev/null -o UserKnownHostsFile=%s -i %s -p %s %s@127.0.0.1", server.KnownHosts, server.IdentityFile, port, server.User)
-	newTerminal(t, bin, "SANDBOXER_HOSTS="+host.File, "root="+host.Root, "repo="+repotest.Demo(t), "on_host="+onHost).
-		run(fences(t, "runbooks/profile-compose-e2e.md", "sh", "text"))
+	page := newScript(t, "runbooks/profile-compose-e2e.md")
+	newTerminal(t, bin, "SANDBOXER_HOSTS="+host.File, "root="+host.Root, "repo="+repotest.Demo(t), "on_host="+onHost).run(page, page.blocks())
 }

@@ -57,9 +57,9 @@ func newTerminal(t *testing.T, bin string, env ...string) *terminal {
 // home is where the terminal's user has files.
 func (term *terminal) home() string { return filepath.Join(filepath.Dir(term.script), "home") }
 
-// run runs blocks of sh and the console commands that have the terminal's
-// prompt.
-func (term *terminal) run(blocks []fence) {
+// run runs blocks of a page: those of sh, and the console commands that have
+// the terminal's prompt.
+func (term *terminal) run(page *script, blocks []fence) {
 	term.t.Helper()
 	commands := 0
 	for i, b := range blocks {
@@ -71,11 +71,13 @@ func (term *terminal) run(blocks []fence) {
 			}
 			commands++
 			term.expect(b.text, exactly(want))
+			page.ran(b.text)
 		case b.language == "console":
 			for _, c := range typed(b.text) {
 				if command, ok := strings.CutPrefix(c.command, term.prompt); ok {
 					commands++
 					term.console(command, c.output)
+					page.ran(c.command)
 				}
 			}
 		}
@@ -119,17 +121,6 @@ func (term *terminal) set(name, value string) {
 func (term *terminal) create(repo string) string {
 	term.t.Helper()
 	return term.expect("sandbox create -q --input 'repo="+repo+"'", regexp.MustCompile(`^([a-z2-7]{20})\n$`))[1]
-}
-
-// section runs the blocks between a heading and the next.
-func (term *terminal) section(page, heading string) {
-	term.t.Helper()
-	_, rest, ok := strings.Cut(read(term.t, page), "# "+heading+"\n")
-	if !ok {
-		term.t.Fatalf("%s has no section %q", page, heading)
-	}
-	text, _, _ := strings.Cut(rest, "\n##")
-	term.run(fencesIn(text, "sh", "text", "console"))
 }
 
 // patience is for what the page says comes, at most.

@@ -382,3 +382,15 @@ func needsGeneration(f *Fake) sandboxer.Extension {
 }
 
 var errBroken = errors.New("broken on purpose")
+
+// TestPageCounts: the page for authors of extensions says how many promises the
+// kit checks.
+func TestPageCounts(t *testing.T) {
+	page, err := os.ReadFile("../docs/writing-an-extension.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("`extensiontest.Run` checks %d promises", len(promises())); !strings.Contains(string(page), want) {
+		t.Errorf("docs/writing-an-extension.md does not say: %s", want)
+	}
+}

@@ -122,6 +122,26 @@ func (s *Sink) Emit(ctx context.Context, e sandboxer.Event) error {
 	return s.post(ctx, e)
 }
 
+// Ping asks whether the hub answers, with the token, and changes nothing there:
+// a HEAD of where events go. Whether it takes them, only an event shows. The
+// error is as that of Emit.
+func (s *Sink) Ping(ctx context.Context) error {
+	path := s.cfg.Paths.Events
+	if s.cfg.Shape == ShapeProgress {
+		path = s.cfg.Paths.Progress
+	}
+	a, err := s.send(ctx, request{method: http.MethodHead, url: s.base + path})
+	switch {
+	case err != nil:
+		return err
+	case a.unknown(): // HEAD of what takes POST only
+		return nil
+	case a.again(), a.status == http.StatusUnauthorized, a.status == http.StatusForbidden:
+		return a.err()
+	}
+	return nil
+}
+
 // Close gives idle connections back. No Emit may follow or be running.
 func (s *Sink) Close() error {
 	s.transport.CloseIdleConnections()

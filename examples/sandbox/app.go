@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -39,6 +40,7 @@ type app struct {
 	client               *sandboxer.Client
 	sink                 *statehub.Sink // nil without a State Hub
 	noDelivery           bool           // the command delivers by itself
+	looking              bool           // the command leaves records and events as they are
 	stopDelivery         func()
 }
 
@@ -85,7 +87,7 @@ func (a *app) open(ctx context.Context) (*sandboxer.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := sqlstore.Open(ctx, path)
+	store, err := a.openStore(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +107,9 @@ func (a *app) open(ctx context.Context) (*sandboxer.Client, error) {
 		if a.sink, err = statehub.New(hub); err != nil {
 			return nil, errors.Join(err, ext.Close(), store.Close())
 		}
-		cfg.Sink = a.sink
+		if !a.looking {
+			cfg.Sink = a.sink
+		}
 	}
 	if a.client, err = sandboxer.New(cfg); err != nil {
 		return nil, errors.Join(err, ext.Close(), store.Close())
@@ -114,10 +118,29 @@ func (a *app) open(ctx context.Context) (*sandboxer.Client, error) {
 	return a.client, nil
 }
 
+// A store is one that has to be closed, if it is one of files.
+type store interface {
+	sandboxer.Store
+	io.Closer
+}
+
+// openStore makes the database where there is none, unless the command only looks.
+func (a *app) openStore(ctx context.Context, path string) (store, error) {
+	if _, err := os.Stat(path); a.looking && errors.Is(err, fs.ErrNotExist) {
+		return nothing{sandboxer.NewMemoryStore()}, nil
+	}
+	return sqlstore.Open(ctx, path)
+}
+
+// nothing is recorded yet.
+type nothing struct{ *sandboxer.MemoryStore }
+
+func (nothing) Close() error { return nil }
+
 // startDelivery lets events go to the hub while the command works.
 func (a *app) startDelivery() {
 	a.stopDelivery = func() {}
-	if a.sink == nil || a.noDelivery {
+	if a.sink == nil || a.noDelivery || a.looking {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -22,7 +22,7 @@ func (a *app) careCommands() []*cobra.Command {
 }
 
 func (a *app) setupCommands() []*cobra.Command {
-	cmds := []*cobra.Command{a.initCommand(), a.doctorCommand()}
+	cmds := []*cobra.Command{a.initCommand(), a.doctorCommand(), a.completionCommand()}
 	for _, c := range cmds {
 		c.GroupID = "setup"
 	}
@@ -75,7 +75,7 @@ func (a *app) hostsCommand() *cobra.Command {
 // hostCommand has cmd do something to each of the named hosts, or to all where
 // none is named.
 func (a *app) hostCommand(do func(*compose.Extension, context.Context, string) error, cmd *cobra.Command) *cobra.Command {
-	cmd.ValidArgsFunction = a.completeHosts
+	cmd.ValidArgsFunction = a.completes(a.offerOwnHosts)
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		if err := a.noServer(); err != nil {
 			return err
@@ -150,7 +150,7 @@ func (a *app) reconcileCommand() *cobra.Command {
 
 func (a *app) profilesCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "profiles [ID]", Short: "List profiles, or show one", Args: cobra.MaximumNArgs(1),
+		Use: "profiles [ID]", Short: "List profiles, or show one", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completes(first(a.offerProfiles)),
 		Example: "  sandbox profiles\n  sandbox profiles profile.compose-e2e --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			all, err := a.profiles(cmd.Context())
@@ -161,6 +161,9 @@ func (a *app) profilesCommand() *cobra.Command {
 				i := slices.IndexFunc(all, func(p sandboxer.Profile) bool { return p.ID == args[0] })
 				if i < 0 {
 					return fmt.Errorf("profile %q: %w", args[0], sandboxer.ErrNotFound)
+				}
+				if a.quiet {
+					return a.printName(all[i].ID)
 				}
 				return a.printJSON(all[i])
 			}

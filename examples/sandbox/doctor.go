@@ -5,10 +5,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/examples/sandbox/doctor"
@@ -19,9 +23,13 @@ import (
 func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Check this machine and every host, and say what to fix", Args: cobra.NoArgs,
-		Long: "Read the configuration, open the records, ask every host, and say for each what is well,\n" +
-			"what is weaker than it could be and what does not work, with what to do about it.\n" +
-			"Nothing is changed. Exits 0 unless something does not work, then 5 if no host can be\nused and 1 otherwise.",
+		Long: "Read the configuration, look for secrets, open the records, ask the State Hub and every\n" +
+			"host, and say for each what is well, what is weaker than it could be and what does not\n" +
+			"work, with what to do about it. Exits 0 unless something does not work, then 5 if no\n" +
+			"host can be used and 1 otherwise.\n\n" +
+			"Nothing is made, recorded or delivered, and no secret is read. As whenever they are\n" +
+			"used, records of an earlier version are brought up to this one, and a host starts\n" +
+			"the process that ends sandboxes whose time is over, where that is missing.",
 		Example: "  sandbox doctor\n  sandbox doctor --hosts ssh://me@sandboxer01\n  sandbox doctor --json | jq '.findings[] | select(.level != \"ok\")'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.noServer(); err != nil {
@@ -44,6 +52,7 @@ func (a *app) doctorCommand() *cobra.Command {
 
 // diagnose looks at everything, and goes on where something is broken.
 func (a *app) diagnose(ctx context.Context) (_ *doctor.Diagnosis, usable bool) {
+	a.looking = true
 	d := new(doctor.Diagnosis)
 	d.Add("sandbox", doctor.OK, "", "%s, %s, %s/%s", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	for _, part := range []struct {
@@ -70,13 +79,13 @@ func (a *app) diagnose(ctx context.Context) (_ *doctor.Diagnosis, usable bool) {
 	if d.Worst() == doctor.Failure {
 		return d, true // there is no client without its configuration
 	}
-	path, _ := a.Database() // what is wrong with it, opening says
+	a.diagnoseSecrets(ctx, d)
 	c, err := a.open(ctx)
 	if err != nil {
 		d.AddError("records", err)
 		return d, true
 	}
-	d.Add("records", doctor.OK, "", "%s", path)
+	d.Add("records", doctor.OK, "", "%s", a.records())
 	if all, err := c.List(ctx, sandboxer.Filter{}); err != nil {
 		d.AddError("records", err)
 	} else {
@@ -91,10 +100,51 @@ func (a *app) diagnose(ctx context.Context) (_ *doctor.Diagnosis, usable bool) {
 	return d, usable
 }
 
-// diagnoseDelivery says which events a hub has not taken.
+// records says where they are, or will be.
+func (a *app) records() string {
+	path, _ := a.Database() // what is wrong with it, opening has said
+	if _, err := os.Stat(path); err != nil {
+		return path + ", which the first sandbox makes"
+	}
+	return path
+}
+
+// diagnoseSecrets says which secrets, configured or named by a profile, would
+// not be found.
+func (a *app) diagnoseSecrets(ctx context.Context, d *doctor.Diagnosis) {
+	sources, err := a.loadSecrets()
+	if err != nil {
+		return // that is said
+	}
+	wanted := map[string]string{} // by name, the profile
+	for name := range sources {
+		wanted[name] = ""
+	}
+	all, _ := a.LoadProfiles()
+	for _, p := range all {
+		for _, name := range p.Setup.SecretRefs {
+			wanted[name] = p.ID
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		if err := sources.CheckSecret(ctx, sandboxer.SecretRequest{Name: name, Profile: wanted[name]}); err != nil {
+			d.Add("secret "+name, doctor.Failure, cmp.Or(sandboxer.Hint(err), "say in secrets.yaml where it comes from"), "%s", err)
+		}
+	}
+}
+
+// hubPatience is how long doctor waits for the State Hub.
+const hubPatience = 5 * time.Second
+
+// diagnoseDelivery says whether a hub answers, and which events it has not taken.
 func (a *app) diagnoseDelivery(ctx context.Context, c *sandboxer.Client, d *doctor.Diagnosis) {
 	if a.sink == nil {
 		return
+	}
+	asking, cancel := context.WithTimeoutCause(ctx, hubPatience, fmt.Errorf("no answer within %v", hubPatience))
+	defer cancel()
+	if err := a.sink.Ping(asking); err != nil {
+		d.Add("State Hub", doctor.Warning, cmp.Or(sandboxer.Hint(err), "see that it runs, and that url is its address; events wait until then, and sandbox deliver offers them"), "%s", err)
 	}
 	waiting, err := c.Undelivered(ctx, "")
 	switch {
@@ -117,15 +167,18 @@ func (a *app) source(given, file string) string {
 }
 
 func (a *app) printDiagnosis(d *doctor.Diagnosis) error {
-	if a.json {
+	switch {
+	case a.json:
 		return a.printJSON(d)
+	case a.quiet:
+		for _, subject := range d.Wanting() {
+			fmt.Fprintln(a.out, subject)
+		}
+		return nil
 	}
 	return a.coloured(func(out io.Writer) error {
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		for _, f := range d.Findings {
-			if a.quiet && f.Level == doctor.OK {
-				continue
-			}
 			fmt.Fprintf(w, "%s\t%s\t%s\n", f.Level, f.Subject, strings.ReplaceAll(f.Detail, "\n", "\n\t\t"))
 			if f.Fix != "" {
 				fmt.Fprintf(w, "\t\t→ %s\n", strings.ReplaceAll(f.Fix, "\n", "\n\t\t  "))

@@ -23,7 +23,7 @@ func (a *app) eventsCommand() *cobra.Command {
 	var after int64
 	var undelivered bool
 	cmd := &cobra.Command{
-		Use: "events [ID]", Short: "Show the recorded history", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeIDs,
+		Use: "events [ID]", Short: "Show the recorded history", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeID(),
 		Long: "Show the recorded history of one sandbox, or of all. With --json one event a line.\n" +
 			"With --undelivered only what the State Hub has not taken, and why; dead letters are\nwhat was given up.",
 		Example: "  sandbox events k3jx\n  sandbox events --json | jq -c '[.time,.sandbox_id,.state,.reason]'\n  sandbox events --undelivered",
@@ -110,7 +110,7 @@ func (a *app) sayWhatWaits(ctx context.Context, c *sandboxer.Client) error {
 
 func (a *app) redeliverCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "redeliver [ID]", Short: "Offer dead letters to the State Hub again", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeIDs,
+		Use: "redeliver [ID]", Short: "Offer dead letters to the State Hub again", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeID(),
 		Long: "Offer the dead letters of one sandbox, or of all, to the State Hub again, and with\n" +
 			"them, since order counts, every later event of their sandboxes. Prints the number of\ndead letters.",
 		Example: "  sandbox redeliver\n  sandbox redeliver k3jx",
@@ -144,15 +144,20 @@ func (a *app) redeliverCommand() *cobra.Command {
 }
 
 func (a *app) printUndelivered(list []sandboxer.Undelivered) error {
-	if a.json {
+	switch {
+	case a.json:
 		for _, u := range list {
 			if err := a.printLine(u); err != nil {
 				return err
 			}
 		}
 		return nil
-	}
-	if len(list) == 0 {
+	case a.quiet:
+		for _, u := range list {
+			fmt.Fprintln(a.out, u.Event.ID)
+		}
+		return nil
+	case len(list) == 0:
 		fmt.Fprintln(a.err, "every event is delivered")
 		return nil
 	}

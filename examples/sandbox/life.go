@@ -167,7 +167,7 @@ func (refused) Is(target error) bool { return target == sandboxer.ErrAdmission }
 func (a *app) getCommand() *cobra.Command {
 	var recorded bool
 	cmd := &cobra.Command{
-		Use: "get ID", Short: "Show a sandbox, and what its host holds of it now", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeIDs,
+		Use: "get ID", Short: "Show a sandbox, and what its host holds of it now", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeID(),
 		Example: "  sandbox get k3jx\n  sandbox get ID --json | jq -r .reachability.services[].name\n  sandbox get ID --recorded",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c operations, id string) (*sandboxer.Sandbox, error) {
@@ -281,7 +281,7 @@ func wantedStates(given []string, all bool) ([]sandboxer.State, error) {
 
 func (a *app) extendCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "extend ID DURATION", Short: "Let a sandbox live at least so long from now", Args: cobra.ExactArgs(2), ValidArgsFunction: a.completeIDs,
+		Use: "extend ID DURATION", Short: "Let a sandbox live at least so long from now", Args: cobra.ExactArgs(2), ValidArgsFunction: a.completeID(),
 		Long:    "Let a sandbox live at least so long from now. A life is never shortened; beyond the\nprofile's max_ttl the call fails and changes nothing.",
 		Example: "  sandbox extend k3jx 2h",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -298,7 +298,7 @@ func (a *app) extendCommand() *cobra.Command {
 
 func (a *app) recreateCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "recreate ID", Short: "Tear a sandbox down and establish it again under its id", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeIDs,
+		Use: "recreate ID", Short: "Tear a sandbox down and establish it again under its id", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeID(),
 		Long:    "Tear a sandbox down and establish it again from the working tree as it is now, on\nthe same host, with the same id and expiry and the next generation.",
 		Example: "  sandbox recreate k3jx",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -311,7 +311,7 @@ func (a *app) recreateCommand() *cobra.Command {
 
 func (a *app) destroyCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "destroy ID…", Short: "Remove sandboxes and prove them absent", Aliases: []string{"rm"}, Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeIDs,
+		Use: "destroy ID…", Short: "Remove sandboxes and prove them absent", Aliases: []string{"rm"}, Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completes(a.offerIDs),
 		Long:    "Remove sandboxes and prove them absent: their hosts are asked again afterwards. Legal\nin every state; destroying a destroyed one is fine. What cannot be proved absent is\nlisted, the sandbox stays destroying, and calling again continues.",
 		Example: "  sandbox destroy k3jx\n  sandbox destroy $(sandbox list -q --project shop)",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -21,9 +21,9 @@ var formats = []string{"table", "wide", "name", "json", "yaml"}
 // outputFlags add the ways to print a result.
 func (a *app) outputFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
-	f.StringVarP(&a.output, "output", "o", "", "table, wide (more columns), name (ids only, as -q), json or yaml")
+	f.StringVarP(&a.output, "output", "o", "", "table, wide (more columns), name (names or ids only, as -q), json or yaml")
 	f.BoolVar(&a.json, "json", false, "print one JSON document that validates against the published schema, as -o json")
-	f.BoolVarP(&a.quiet, "quiet", "q", false, "print ids only, no progress")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "print names or ids only, no progress")
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return a.chooseOutput() }
 }
 
@@ -149,7 +149,8 @@ func colour(text string) string {
 	return out.String()
 }
 
+// isTerminal reports that what is written can be moved and coloured.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 }

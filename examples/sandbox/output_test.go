@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -12,9 +13,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 	"gopkg.in/yaml.v3"
 
+	"github.com/sand-boxer/sandboxer"
 	"github.com/sand-boxer/sandboxer/internal/repotest"
+	"github.com/sand-boxer/sandboxer/schemas"
 )
 
 // TestOutput: the formats tell the same.
@@ -52,6 +56,54 @@ func TestOutput(t *testing.T) {
 	}
 }
 
+// TestQuiet: names and ids, one a line, and nothing else.
+func TestQuiet(t *testing.T) {
+	c := newCLI(t, noEngine)
+	ready, gone := c.records()
+	all := set([]string{ready[0].ID, ready[1].ID, gone.ID})
+	history := func(id string, last int) (events []string) {
+		for seq := range last {
+			events = append(events, fmt.Sprintf("%s-%d", id, seq+1))
+		}
+		return events
+	}
+	id := ready[0].ID
+	for _, tt := range []struct {
+		args []string
+		want map[string]bool
+	}{
+		{[]string{"list", "--all"}, all},
+		{[]string{"get", id, "--recorded"}, set([]string{id})},
+		{[]string{"events", id}, set(history(id, 3))},
+		{[]string{"events", id, "--undelivered"}, set(history(id, 3))},
+		{[]string{"plan", "--input", "repo=" + repotest.Demo(t)}, set([]string{"local"})},
+		{[]string{"profiles"}, set([]string{"profile.compose-e2e"})},
+		{[]string{"profiles", "profile.compose-e2e"}, set([]string{"profile.compose-e2e"})},
+		{[]string{"extensions"}, set([]string{"ext.compose-ssh"})},
+		{[]string{"usage", "--by", "project"}, set([]string{"shop"})},
+		{[]string{"hosts"}, set([]string{"local"})},
+		{[]string{"doctor"}, set([]string{"host local"})},
+		{[]string{"schema"}, set(schemas.Names())},
+	} {
+		for _, quiet := range [][]string{{"-q"}, {"-o", "name"}} {
+			_, out, _ := c.run(append(tt.args, quiet...)...)
+			if diff := cmp.Diff(tt.want, set(strings.Split(strings.TrimSpace(out), "\n"))); diff != "" {
+				t.Errorf("%q (-want +got):\n%s", append(tt.args, quiet...), diff)
+			}
+		}
+	}
+}
+
+// TestQuietReport: a reconcile prints the ids of sandboxes.
+func TestQuietReport(t *testing.T) {
+	var out, errOut bytes.Buffer
+	a := &app{streams: streams{out: &out, err: &errOut}, quiet: true}
+	err := a.printReport(&sandboxer.Report{Destroyed: []string{"a"}, Stuck: []string{"b"}, Unknown: []string{"host"}, Orphans: []sandboxer.Found{{Handle: sandboxer.Handle{SandboxID: "c", Host: "host"}}}})
+	if err != nil || out.String() != "a\nb\nc\n" || errOut.Len() > 0 {
+		t.Errorf("%v: %q, %q", err, out.String(), errOut.String())
+	}
+}
+
 // TestYAMLKeepsText: what reads like something else than text stays text.
 func TestYAMLKeepsText(t *testing.T) {
 	want := map[string]any{"a": "true", "b": "12", "c": "1.5e3", "d": "~", "e": "x: y", "f": "# no", "g": "line\nline\n", "h": "", "i": "- a", "j": " a", "k": "a ", "l": "0x1f", "m": "2026-01-01", "n": "ü"}
@@ -85,6 +137,27 @@ func TestColour(t *testing.T) {
 	}
 }
 
+// TestWatchOfNothing: that the last one vanished is a change like others.
+func TestWatchOfNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 4500*time.Millisecond)
+		defer cancel()
+		var out, errOut bytes.Buffer
+		a := &app{streams: streams{out: &out, err: &errOut}}
+		lists := [][]sandboxer.Sandbox{{{ID: "aaaaaaaaaaaaaaaaaaaa", State: sandboxer.StateReady}}, {}, {}, {}, {}}
+		shown := 0
+		err := a.watch(ctx, time.Second, func() (string, error) {
+			list := lists[shown]
+			shown++
+			return changes(list), a.printList(list)
+		})
+		lines := strings.Split(out.String(), "\n")
+		if err != nil || errOut.Len() > 0 || len(lines) != 4 || !strings.HasPrefix(lines[1], "aaaa") || lines[2] != "no sandboxes" {
+			t.Errorf("%v: %q, and on standard error %q", err, lines, errOut.String())
+		}
+	})
+}
+
 // TestWatch: off a terminal only changes are shown, and an interrupt is no error.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -106,16 +179,25 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// TestCompletion offers what can be typed.
-func TestCompletion(t *testing.T) {
-	c := newCLI(t, "address: \"local:\"\nname: workshop")
-	for typed, want := range map[string]string{
-		"create --profile ": "profile.compose-e2e\t", "create --host ": "workshop\tlocal:", "create --actor-type ": "agt", "list --state ": "destroyed", "list -o ": "wide", "schema ": "diagnosis",
-	} {
-		args := strings.Split("__complete "+typed, " ")
-		if _, out, _ := c.run(args...); !strings.Contains("\n"+out, "\n"+want) {
-			t.Errorf("%q offers\n%s", typed, out)
+// TestEveryCommandHasAnExample: in its help, one that calls it.
+func TestEveryCommandHasAnExample(t *testing.T) {
+	seen := 0
+	var check func(*cobra.Command)
+	check = func(cmd *cobra.Command) {
+		for _, sub := range cmd.Commands() {
+			check(sub)
 		}
+		if cmd.Hidden {
+			return
+		}
+		seen++
+		if _, examples, _ := strings.Cut(cmd.UsageString(), "Examples:\n"); !strings.Contains(examples, "  "+cmd.CommandPath()) && !strings.Contains(examples, "("+cmd.CommandPath()) {
+			t.Errorf("the help of %s has no example that calls it", cmd.CommandPath())
+		}
+	}
+	check(new(app).command())
+	if seen < 25 {
+		t.Errorf("found only %d commands", seen)
 	}
 }
 

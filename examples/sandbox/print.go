@@ -170,8 +170,11 @@ func (a *app) table(header string, rows func(io.Writer)) error {
 }
 
 func (a *app) printPlan(p *sandboxer.Plan) error {
-	if a.json {
+	switch {
+	case a.json:
 		return a.printJSON(p)
+	case a.quiet:
+		return a.printName(p.Route.Chosen)
 	}
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "admission\t%s\n", p.Admission.Verdict)
@@ -207,11 +210,17 @@ func printViolations(w io.Writer, violations []sandboxer.Violation) {
 }
 
 func (a *app) printEvents(events []sandboxer.Event) error {
-	if a.json {
+	switch {
+	case a.json:
 		for _, e := range events {
 			if err := a.printLine(e); err != nil {
 				return err
 			}
+		}
+		return nil
+	case a.quiet:
+		for _, e := range events {
+			fmt.Fprintln(a.out, e.ID)
 		}
 		return nil
 	}
@@ -274,15 +283,18 @@ func (a *app) printHosts(statuses []sandboxer.HostStatus) error {
 			}
 		}
 		for _, warning := range s.Warnings {
-			fmt.Fprintf(a.err, "%s: warning: %s\n", s.Host.Name, warning)
+			fmt.Fprintf(a.err, "%s: warning: %s\n", s.Host.Name, strings.ReplaceAll(warning, "\n", "\n  "))
 		}
 	}
 	return err
 }
 
 func (a *app) printReport(r *sandboxer.Report) error {
-	if a.json {
+	switch {
+	case a.json:
 		return a.printJSON(r)
+	case a.quiet:
+		return a.printReportIDs(r)
 	}
 	rows := []struct {
 		name string
@@ -301,10 +313,31 @@ func (a *app) printReport(r *sandboxer.Report) error {
 			fmt.Fprintf(a.out, "%s\t%s\n", row.name, id)
 		}
 	}
-	if nothing && !a.quiet {
+	if nothing {
 		fmt.Fprintln(a.err, "records and hosts agree")
 	}
 	return nil
+}
+
+// printReportIDs prints the ids of the sandboxes that something is said of.
+func (a *app) printReportIDs(r *sandboxer.Report) error {
+	ids := slices.Concat(r.Destroyed, r.Lost, r.Returned, r.Adopted, r.InProgress, r.Stuck)
+	for _, f := range r.Orphans {
+		ids = append(ids, f.Handle.SandboxID)
+	}
+	for _, id := range ids {
+		fmt.Fprintln(a.out, id)
+	}
+	return nil
+}
+
+// printName prints a name, if there is one.
+func (a *app) printName(name string) error {
+	if name == "" {
+		return nil
+	}
+	_, err := fmt.Fprintln(a.out, name)
+	return err
 }
 
 func (a *app) printProfiles(all []sandboxer.Profile) error {

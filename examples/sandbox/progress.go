@@ -28,7 +28,7 @@ func (a *app) progress() *progress {
 	if a.quiet {
 		p.out = io.Discard
 	}
-	if f, ok := a.err.(*os.File); ok && !a.quiet && term.IsTerminal(int(f.Fd())) {
+	if f, ok := a.err.(*os.File); ok && !a.quiet && isTerminal(f) {
 		p.live = true
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
 			p.width = w

@@ -21,7 +21,7 @@ func (a *app) useCommands() []*cobra.Command {
 
 func (a *app) activateCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "activate ID", Short: "Record that work in a sandbox has begun", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeIDs,
+		Use: "activate ID", Short: "Record that work in a sandbox has begun", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeID(),
 		Example: "  sandbox activate k3jx",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c operations, id string) (*sandboxer.Sandbox, error) {
@@ -33,7 +33,7 @@ func (a *app) activateCommand() *cobra.Command {
 
 func (a *app) deactivateCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "deactivate ID", Short: "Record that work in a sandbox has ended", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeIDs,
+		Use: "deactivate ID", Short: "Record that work in a sandbox has ended", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeID(),
 		Example: "  sandbox deactivate k3jx",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withSandbox(cmd.Context(), args[0], func(ctx context.Context, c operations, id string) (*sandboxer.Sandbox, error) {
@@ -46,7 +46,7 @@ func (a *app) deactivateCommand() *cobra.Command {
 func (a *app) forwardCommand() *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
-		Use: "forward ID SERVICE:PORT", Short: "Make a service's port reachable on this machine", Args: cobra.ExactArgs(2), ValidArgsFunction: a.completeIDs,
+		Use: "forward ID SERVICE:PORT", Short: "Make a service's port reachable on this machine", Args: cobra.ExactArgs(2), ValidArgsFunction: a.completeService(servicePorts),
 		Long:    "Listen on this machine and carry every connection to a port of a service, until\ninterrupted. Nothing is published on the host. The address is the result.",
 		Example: "  sandbox forward k3jx api:8080\n  sandbox forward k3jx db:5432 --listen 127.0.0.1:15432",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -87,7 +87,7 @@ func (a *app) forwardCommand() *cobra.Command {
 func (a *app) logsCommand() *cobra.Command {
 	var opts sandboxer.LogOptions
 	cmd := &cobra.Command{
-		Use: "logs ID [SERVICE]", Short: "Show what services wrote", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: a.completeIDs,
+		Use: "logs ID [SERVICE]", Short: "Show what services wrote", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: a.completeService(serviceName),
 		Example: "  sandbox logs k3jx\n  sandbox logs k3jx api --tail 20 --follow",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := a.open(cmd.Context()); err != nil {

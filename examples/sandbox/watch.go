@@ -13,14 +13,14 @@ const clearScreen = "\x1b[H\x1b[J"
 // watch shows something again and again until ctx ends, which is no error: on
 // a terminal in place, elsewhere whenever what show says of it is different.
 func (a *app) watch(ctx context.Context, every time.Duration, show func() (what string, err error)) error {
-	screen := a.out
+	screen, messages := a.out, a.err
 	a.live = isTerminal(screen)
 	last := "nothing yet"
 	for {
 		var page bytes.Buffer
-		a.out = &page
+		a.out, a.err = &page, &page // that there is nothing is what is shown then
 		what, err := show()
-		a.out = screen
+		a.out, a.err = screen, messages
 		switch {
 		case ctx.Err() != nil:
 			return nil

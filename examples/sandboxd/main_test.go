@@ -189,48 +189,6 @@ func (d *daemon) events(id string) []sandboxer.Event {
 	return page.Events
 }
 
-// TestPageOfTheDocumentation runs the shell blocks of docs/sandboxd.md that
-// use curl, in order, against a server on the engine.
-func TestPageOfTheDocumentation(t *testing.T) {
-	hosttest.Require(t)
-	for _, tool := range []string{"curl", "jq"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
-				t.Fatalf("%v: run scripts/setup test", err)
-			}
-			t.Skipf("needs %s", tool)
-		}
-	}
-	page, err := os.ReadFile("../../docs/sandboxd.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := "set -eu\n"
-	for i, block := range strings.Split(string(page), "```sh\n") {
-		text, _, _ := strings.Cut(block, "```")
-		if i > 0 && strings.Contains(text, "curl") {
-			script += text
-		}
-	}
-	d := newDaemon(t)
-	d.smallRepo("shop")
-	d.start()
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
-	cmd.Env = append(os.Environ(), "SERVER="+d.url)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s\n%s", err, script, out)
-	}
-	if !strings.Contains(string(out), "destroyed") {
-		t.Errorf("the last command does not say destroyed:\n%s", out)
-	}
-	for line := range strings.Lines(string(out)) {
-		if id := strings.TrimSpace(line); sandboxer.ValidID(id) {
-			d.host.AssertNothing(id)
-		}
-	}
-}
-
 func TestUsage(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "tokens.yaml")

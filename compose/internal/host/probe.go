@@ -42,7 +42,12 @@ type Facts struct {
 	Addresses  []netip.Addr // of the host, IPv4, less loopback; the first 32
 	Listening  []uint16     // some of the TCP ports on which the host listens on all addresses
 	Firewall   Firewall
-	Warnings   []string
+	Warnings   []string // see sandboxer.HostProber
+}
+
+// warn adds what is weaker than it could be, and what to do about it.
+func (f *Facts) warn(remedy, format string, args ...any) {
+	f.Warnings = append(f.Warnings, fmt.Sprintf(format, args...)+"\n"+remedy)
 }
 
 // probeAge is how long a probe is believed.
@@ -163,13 +168,13 @@ func parseFacts(out string, at time.Time) (*Facts, error) {
 		return nil, unavailable("install the docker compose plugin "+minCompose+" or newer on the host", "the host's compose plugin %s is too old", f.Compose)
 	}
 	if olderThan(f.Compose, "2.40.2") {
-		f.Warnings = append(f.Warnings, "compose before 2.40.2 has CVE-2025-62725; sandboxes do not use remote includes, other users of the host may")
+		f.warn("upgrade the compose plugin of the host to 2.40.2 or newer", "compose before 2.40.2 has CVE-2025-62725; sandboxes do not use remote includes, other users of the host may")
 	}
 	if !f.InMemory {
-		f.Warnings = append(f.Warnings, "there is no tmpfs at /dev/shm that the account can use; secrets of sandboxes lie on disk")
+		f.warn("mount a tmpfs at /dev/shm of the host, with mode 1777; a directory there that another account took is that account's to remove", "there is no tmpfs at /dev/shm that the account can use; secrets of sandboxes lie on disk")
 	}
 	if f.ClockSkew > time.Minute || f.ClockSkew < -time.Minute {
-		f.Warnings = append(f.Warnings, fmt.Sprintf("the host's clock differs by %v; leases end by the host's clock", f.ClockSkew))
+		f.warn("have both machines keep time, by NTP", "the host's clock differs by %v; leases end by the host's clock", f.ClockSkew)
 	}
 	return f, nil
 }
@@ -237,10 +242,10 @@ func (m *Machine) probeEngine(ctx context.Context, f *Facts) error {
 		return unavailable("upgrade to Docker Engine "+minEngine+" or newer", "the host's Docker Engine %s is too old", f.Engine)
 	}
 	if olderThan(f.Engine, "28") {
-		f.Warnings = append(f.Warnings, "Docker Engine before 28 routes container addresses to the host's neighbours; sandboxes with denied egress are not affected")
+		f.warn("upgrade the Docker Engine of the host to 28 or newer", "Docker Engine before 28 routes container addresses to the host's neighbours; sandboxes with denied egress are not affected")
 	}
 	if escapable(f.Runc) {
-		f.Warnings = append(f.Warnings, "runc "+f.Runc+" may have CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881, by which a container gets out, unless the distribution has mended them; 1.2.8 and 1.3.3 have")
+		f.warn("upgrade runc on the host to 1.2.8, 1.3.3 or newer, or see that the distribution's package has the fixes", "runc %s may have CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881, by which a container gets out, unless the distribution has mended them; 1.2.8 and 1.3.3 have", f.Runc)
 	}
 	return nil
 }

@@ -180,6 +180,18 @@ func TestParseFacts(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 		case tt.warning == "" && len(f.Warnings) > 0 || !strings.Contains(strings.Join(f.Warnings, "\n"), tt.warning):
 			t.Errorf("%s: warnings %q", tt.name, f.Warnings)
+		default:
+			saysWhatToDo(t, f.Warnings)
+		}
+	}
+}
+
+// saysWhatToDo: a warning has a second line, as sandboxer.HostProber promises.
+func saysWhatToDo(t *testing.T, warnings []string) {
+	t.Helper()
+	for _, w := range warnings {
+		if _, remedy, _ := strings.Cut(w, "\n"); remedy == "" || strings.Contains(remedy, "\n") {
+			t.Errorf("the warning %q does not say on a second line what to do", w)
 		}
 	}
 }

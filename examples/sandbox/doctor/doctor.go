@@ -55,6 +55,17 @@ func (d *Diagnosis) Worst() Level {
 	return worst
 }
 
+// Wanting are the subjects, each once, that something is to be done about.
+func (d *Diagnosis) Wanting() []string {
+	var out []string
+	for _, f := range d.Findings {
+		if f.Level != OK && !slices.Contains(out, f.Subject) {
+			out = append(out, f.Subject)
+		}
+	}
+	return out
+}
+
 // AddHosts appends what hosts said of themselves.
 func (d *Diagnosis) AddHosts(statuses []sandboxer.HostStatus) {
 	for _, s := range statuses {
@@ -70,8 +81,13 @@ func (d *Diagnosis) AddHosts(statuses []sandboxer.HostStatus) {
 		if s.Host.Slots > 0 && s.Sandboxes >= s.Host.Slots {
 			d.Add(subject, Warning, "destroy what is not used, or raise slots in its configuration", "all %d slots are taken", s.Host.Slots)
 		}
+		if s.Facts["firewall"] == "open" {
+			d.Add(subject, Warning, "sandbox hosts harden "+s.Host.Name+", as root of the host, after each boot",
+				"its firewall is open: sandboxes whose egress is allowed reach its services and a cloud's metadata, others may send it broadcasts")
+		}
 		for _, w := range s.Warnings {
-			d.Add(subject, Warning, "", "%s", w)
+			text, remedy, _ := strings.Cut(w, "\n")
+			d.Add(subject, Warning, remedy, "%s", text)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -21,6 +22,9 @@ var hosts string
 //go:embed secrets.yaml
 var secrets string
 
+// HostsFile is the name of the file of hosts.
+const HostsFile = "hosts.yaml"
+
 // A File is one that Write looked after.
 type File struct {
 	Path    string
@@ -28,21 +32,18 @@ type File struct {
 }
 
 // Write puts hosts.yaml, with an entry for each host, secrets.yaml and their
-// schemas into dir, which it makes if needed. A file that is there is left
-// alone. Files are readable by their owner only.
+// schemas into dir, which it makes if needed. Hosts of the same name are
+// numbered. A file that is there is left alone. Files are readable by their
+// owner only. Nothing is written if the hosts could not be read again.
 func Write(dir string, all []compose.HostConfig) ([]File, error) {
-	page, err := template.New("hosts").Parse(hosts)
+	text, err := hostsFile(all)
 	if err != nil {
-		return nil, err
-	}
-	var text strings.Builder
-	if err := page.Execute(&text, all); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	contents := []struct{ name, text string }{{"hosts.yaml", text.String()}, {"secrets.yaml", secrets}}
+	contents := []struct{ name, text string }{{HostsFile, text}, {"secrets.yaml", secrets}}
 	for _, name := range []string{"hosts", "secrets"} {
 		schema, err := schemas.Get(name)
 		if err != nil {
@@ -59,6 +60,32 @@ func Write(dir string, all []compose.HostConfig) ([]File, error) {
 		files = append(files, f)
 	}
 	return files, nil
+}
+
+// hostsFile is the text of hosts.yaml, which every command can read.
+func hostsFile(all []compose.HostConfig) (string, error) {
+	page, err := template.New("hosts").Parse(hosts)
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	if err := page.Execute(&text, numbered(all)); err != nil {
+		return "", err
+	}
+	_, err = compose.ParseHosts(HostsFile, []byte(text.String()))
+	return text.String(), err
+}
+
+// numbered tells hosts of the same name apart, as one machine with two ports.
+func numbered(all []compose.HostConfig) []compose.HostConfig {
+	out, taken := slices.Clone(all), map[string]bool{}
+	for i, h := range all {
+		for n := 2; taken[out[i].Name]; n++ {
+			out[i].Name = fmt.Sprintf("%s-%d", h.Name, n)
+		}
+		taken[out[i].Name] = true
+	}
+	return out
 }
 
 // create writes a file that is not there.

@@ -1,6 +1,7 @@
 package hosttest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -69,6 +70,10 @@ func Leftovers(root, id string) []string {
 	return left
 }
 
+// An object has an id or, as volumes do, a name alone. What else the engine
+// tells of it changes with time.
+type object struct{ ID, Name string }
+
 // labelled lists what on the engine carries a label.
 func labelled(label string) ([]string, error) {
 	filters, err := json.Marshal(map[string][]string{"label": {label}})
@@ -86,9 +91,9 @@ func labelled(label string) ([]string, error) {
 		if err != nil {
 			return found, err
 		}
-		var objects []json.RawMessage
+		var objects []object
 		if list == "volumes" {
-			err = json.Unmarshal(answer, &struct{ Volumes *[]json.RawMessage }{&objects})
+			err = json.Unmarshal(answer, &struct{ Volumes *[]object }{&objects})
 		} else {
 			err = json.Unmarshal(answer, &objects)
 		}
@@ -96,7 +101,7 @@ func labelled(label string) ([]string, error) {
 			return found, fmt.Errorf("%s: %w", list, err)
 		}
 		for _, o := range objects {
-			found = append(found, fmt.Sprintf("%s with label %s: %s", list, label, o))
+			found = append(found, fmt.Sprintf("%s with label %s: %s", list, label, cmp.Or(o.ID, o.Name)))
 		}
 	}
 	return found, nil

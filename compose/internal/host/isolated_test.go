@@ -3,6 +3,7 @@
 package host
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"os/exec"
@@ -24,6 +25,7 @@ func TestEngineOfItsOwn(t *testing.T) {
 	image := g.image()
 	t.Run("failed build", func(t *testing.T) { failBuild(t, g.in(t)) })
 	t.Run("killed build", func(t *testing.T) { killBuilds(t, g.in(t)) })
+	t.Run("a neighbour's build", func(t *testing.T) { spareNeighbour(t, g.in(t)) })
 	t.Run("shared build", func(t *testing.T) { shareBuilds(t, g.in(t)) })
 	t.Run("engine stopped", func(t *testing.T) { destroyWithoutEngine(t, g.in(t), d, image) })
 }
@@ -89,6 +91,49 @@ func killBuilds(t *testing.T, g *rig) {
 			t.Errorf("a build killed after %v left\n%s\nits log was\n%s", offset, left, log)
 			return
 		}
+	}
+}
+
+// spareNeighbour kills a build while a step of a neighbour's, of which the
+// engine does not know yet what it was made of, looks like one of its own. An
+// image that was saved and loaded is one that the engine never learns it of.
+func spareNeighbour(t *testing.T, g *rig) {
+	s := g.reserve(map[string]string{"Dockerfile": unique(stepsDockerfile) + `RUN ["/app", "hold"]` + "\n"})
+	done := make(chan error, 1)
+	go func() { done <- s.Run(t.Context(), s.Reserved, s.job(chatty), io.Discard) }()
+	holds := func() bool {
+		log, _ := os.ReadFile(filepath.Join(g.root, "sb", s.id, "jobs/up/out"))
+		return bytes.Contains(log, []byte(`"hold"]`))
+	}
+	if !eventually(time.Minute, holds) {
+		t.Fatal("the build does not begin")
+	}
+	tree := t.TempDir()
+	put(t, filepath.Join(tree, "Dockerfile"), []byte(unique(dockerfile)), 0o644)
+	program, err := app()
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(tree, "app"), program, 0o755)
+	build := exec.Command("docker", "-H", "unix://"+g.cfg.Socket, "build", "-q", "--label", "com.docker.compose.image.builder=classic", tree)
+	build.Env = append(os.Environ(), "DOCKER_BUILDKIT=0")
+	out, err := build.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := strings.TrimSpace(string(out))
+	archive := filepath.Join(tree, "image.tar")
+	g.docker("save", "-o", archive, made)
+	g.docker("rmi", made)
+	g.docker("load", "-i", archive)
+	s.destroy()
+	<-done
+	if !g.has("image", made) {
+		t.Errorf("the neighbour's image %s is gone", made)
+	}
+	g.docker("rmi", made)
+	if left := g.everything(); left != "" {
+		t.Errorf("left are\n%s", left)
 	}
 }
 

@@ -58,27 +58,30 @@ instructions() {
 # unreported lists the images of steps whose report was lost when the build was
 # killed: those made since it began in a container that was reported, of an
 # image that the build made, or of another that it used (or nothing) by an
-# instruction that ends with the same word as one of the build's.
+# instruction that ends with the same word as one of the build's. The engine
+# shows an image before it knows what that was made of, so one that seems to be
+# made of nothing is believed only if it has no layer but its own.
 unreported() {
 	young=$(unnamed | awk -v since="$since" '$1 >= since { print $2 }')
 	[ -n "$young" ] || return 0
 	{
 		printf '%s\n' "$reported"
 		instructions
-		docker image inspect --format '{{.Created}} {{.Id}} -{{.Parent}} -{{.Container}} {{.ContainerConfig.Cmd}}' $young | sort
+		docker image inspect --format '{{.Created}} {{.Id}} -{{.Parent}} -{{.Container}} {{json .RootFS}} {{.ContainerConfig.Cmd}}' $young | sort
 	} 2>/dev/null | awk -v since="$since" '
 		function short(id) { sub(/^-/, "", id); sub(/^sha256:/, "", id); return substr(id, 1, 12) }
-		BEGIN { known[""] = 1 }
 		$1 == "image" { known[$2] = 1; next }
 		$1 == "ran" { ran[$2] = 1; next }
 		$1 == "word" { word[$2] = 1; next }
 		$1 == "left" { next }
 		{
 			id = short($2); parent = short($3); container = short($4)
+			layers = gsub(/sha256:/, "", $5)
+			first = layers == 0 || layers == 1 && (!/#\(nop\)/ || /#\(nop\) +(COPY|ADD) /)
 			gsub(/[]["]/, " ")
 			if (id in known) {
 				fresh[id] = 1
-			} else if (container in ran || parent in fresh || parent in known && $NF in word) {
+			} else if (container in ran || parent in fresh || (parent == "" ? first : parent in known) && $NF in word) {
 				fresh[id] = 1
 				print id, since
 			}

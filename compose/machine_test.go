@@ -46,6 +46,19 @@ type machine struct {
 
 func newMachine(t *testing.T, more ...sandboxer.Profile) *machine {
 	t.Helper()
+	m := bareMachine(t)
+	m.do(t, true, "mount", "--bind", writeFile(t, "nameserver 127.0.0.1\n"), "/etc/resolv.conf") // the host's resolver is on the host
+	server := sshtest.Start(t, sshtest.Options{Enter: m.engine.Enter(false)})
+	addr := m.tunnel(t, server.Addr)
+	config := sshHost(t, server, addr)
+	config.EngineSocket = m.engine.Socket
+	m.rig = newRig(t, config, more...)
+	return m
+}
+
+// bareMachine is a machine that nobody enters.
+func bareMachine(t *testing.T) *machine {
+	t.Helper()
 	hosttest.Require(t)
 	if os.Getuid() != 0 && os.Getenv("SANDBOXER_REQUIRE_ENGINE") == "1" {
 		t.Fatal("an engine of its own needs root")
@@ -59,12 +72,6 @@ func newMachine(t *testing.T, more ...sandboxer.Profile) *machine {
 	}
 	m.connectOutside(t)
 	m.host = startWitness(t, append(m.engine.Enter(false), m.escape, "witness", "0.0.0.0:53", ":7777"))
-	m.do(t, true, "mount", "--bind", writeFile(t, "nameserver 127.0.0.1\n"), "/etc/resolv.conf") // the host's resolver is on the host
-	server := sshtest.Start(t, sshtest.Options{Enter: m.engine.Enter(false)})
-	addr := m.tunnel(t, server.Addr)
-	config := sshHost(t, server, addr)
-	config.EngineSocket = m.engine.Socket
-	m.rig = newRig(t, config, more...)
 	return m
 }
 
@@ -182,6 +189,18 @@ func (w *witness) saw(token string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.tokens[token]
+}
+
+// heard says whether a line that arrived holds a text.
+func (w *witness) heard(text string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for line := range w.tokens {
+		if strings.Contains(line, text) {
+			return true
+		}
+	}
+	return false
 }
 
 // importProgram gives the engine an image of a static program alone. It may be

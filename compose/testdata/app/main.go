@@ -7,14 +7,18 @@
 //	exit CODE AFTER     print a line and exit with CODE after a duration
 //	write PATH TEXT     write a file, then exit
 //	show PATH CODE      print a file as text and in quotes, and exit with CODE
-//	probe TARGET…       try "tcp:host:port", "dns:name" and "get:URL", print "TARGET open|closed" each
+//	probe TARGET…       try "tcp:host:port", "dns:name", "get:URL" and "file:path", print "TARGET open|closed" each
 //	link TARGET PATH    put a symbolic link in the place of PATH
+//	swap TARGET PATH FILE PORT
+//	                    do what link does and fail; if that was done, print FILE, write beside it, and serve
+//	disk NUMBER TEXT    make the node of the disk MAJOR:MINOR and look for TEXT on it
 //	mount               mount a file system
 //	engine SOCKET       ask the engine behind a socket
 //	hog                 allocate memory until something stops it
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +27,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,7 +38,7 @@ func main() {
 	if len(os.Args) < 2 {
 		fail("say what to do")
 	}
-	args := append(os.Args[2:], "", "")
+	args := append(os.Args[2:], "", "", "", "")
 	switch os.Args[1] {
 	case "serve":
 		serve(args[0], args[1])
@@ -58,9 +63,11 @@ func main() {
 		code, _ := strconv.Atoi(args[1])
 		os.Exit(code)
 	case "link":
-		if err := errors.Join(os.RemoveAll(args[1]), os.Symlink(args[0], args[1])); err != nil {
-			fail(err.Error())
-		}
+		link(args[0], args[1])
+	case "swap":
+		swap(args[0], args[1], args[2], args[3])
+	case "disk":
+		disk(args[0], args[1])
 	case "mount":
 		if err := errors.Join(os.MkdirAll("/mounted", 0o755), syscall.Mount("none", "/mounted", "tmpfs", 0, "")); err != nil {
 			fail(err.Error())
@@ -90,6 +97,39 @@ func main() {
 func fail(text string) {
 	fmt.Fprintln(os.Stderr, text)
 	os.Exit(1)
+}
+
+func link(target, path string) {
+	if err := errors.Join(os.RemoveAll(path), os.Symlink(target, path)); err != nil {
+		fail(err.Error())
+	}
+}
+
+// swap is for a container whose mounts are resolved again when it comes back.
+func swap(target, path, file, port string) {
+	if at, _ := os.Readlink(path); at != target {
+		link(target, path)
+		fail("put a link in the place of " + path)
+	}
+	text, err := os.ReadFile(file)
+	fmt.Printf("%s has %q, %v\n", file, text, err)
+	fmt.Println("writing beside it:", os.WriteFile(filepath.Join(filepath.Dir(file), "planted"), nil, 0o600))
+	serve(port, "swapped")
+}
+
+func disk(number, text string) {
+	var major, minor int
+	if _, err := fmt.Sscanf(number, "%d:%d", &major, &minor); err != nil {
+		fail(err.Error())
+	}
+	if err := syscall.Mknod("/disk", syscall.S_IFBLK|0o600, major<<8|minor); err != nil {
+		fail(err.Error())
+	}
+	content, err := os.ReadFile("/disk")
+	if err != nil {
+		fail(err.Error())
+	}
+	fmt.Println("the text is on the disk:", bytes.Contains(content, []byte(text)))
 }
 
 func serve(port, text string) {
@@ -144,6 +184,11 @@ func probe(target string) string {
 		_, err = net.DefaultResolver.LookupHost(ctx, where)
 	case "get":
 		err = fetch(ctx, where)
+	case "file":
+		var text []byte
+		if text, err = os.ReadFile(where); err == nil {
+			target += fmt.Sprintf(" %q", text)
+		}
 	default:
 		err = fmt.Errorf("no kind of target")
 	}

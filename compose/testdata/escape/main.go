@@ -2,6 +2,7 @@
 // stands outside to see whether it did. Its first argument says which:
 //
 //	serve               answer POST /try on port 8080: a list of attempts, of which each is told what came of it
+//	try KIND WHERE      make one attempt on the kernel or the container's bounds and print what came of it
 //	witness ADDRESS…    answer on TCP and UDP, names included; print what arrives, a token a line
 //	connect ADDRESS     join standard input and output to a TCP address
 //
@@ -30,10 +31,12 @@ const (
 )
 
 func main() {
-	args := append(os.Args[1:], "", "")
+	args := append(os.Args[1:], "", "", "")
 	switch args[0] {
 	case "serve":
 		check(http.ListenAndServe(":8080", http.HandlerFunc(serve)))
+	case "try":
+		fmt.Println(args[1], args[2], outcome(inward[args[1]](args[2])))
 	case "witness":
 		witness(os.Args[2:])
 	case "connect":

@@ -3,6 +3,7 @@
 package enginetest
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,7 +27,8 @@ type Daemon struct {
 }
 
 // StartDaemon starts an engine with a daemon.json of the given text; empty is the defaults. It ends, and all it holds
-// is removed, with the test. Where the test is not root's it is skipped.
+// is removed, with the test. One that remaps users may add the account it needs: its /etc is a copy. Where the test is
+// not root's it is skipped.
 func StartDaemon(t testing.TB, config string) *Daemon {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -44,6 +46,9 @@ func StartDaemon(t testing.TB, config string) *Daemon {
 	if err := os.WriteFile(filepath.Join(dir, "daemon.json"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if strings.Contains(config, "userns-remap") {
+		d.remapped(t)
+	}
 	t.Cleanup(func() {
 		d.Stop()
 		if err := os.RemoveAll(dir); err != nil {
@@ -54,10 +59,19 @@ func StartDaemon(t testing.TB, config string) *Daemon {
 	return d
 }
 
+// remapped lets other users than root pass through the engine's directory, and makes room for what it changes of /etc.
+func (d *Daemon) remapped(t testing.TB) {
+	t.Helper()
+	if err := errors.Join(os.Chmod(d.dir, 0o711), os.Mkdir(filepath.Join(d.dir, "etc"), 0o755), os.Mkdir(filepath.Join(d.dir, "work"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Start starts the engine again after Stop, and waits until it answers.
 func (d *Daemon) Start() {
 	d.t.Helper()
-	const script = `ip link set lo up; exec dockerd --config-file "$1/daemon.json" -H "unix://$1/sock" --data-root "$1/data" --exec-root "$1/exec" ` +
+	const script = `ip link set lo up; if [ -d "$1/etc" ]; then mount -t overlay -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" overlay /etc || exit; fi; ` +
+		`exec dockerd --config-file "$1/daemon.json" -H "unix://$1/sock" --data-root "$1/data" --exec-root "$1/exec" ` +
 		`--pidfile "$1/pid" --containerd-namespace "${1##*/}" --containerd-plugins-namespace "${1##*/}-plugins"`
 	d.cmd = exec.Command("unshare", "-n", "-m", "sh", "-c", script, "sh", d.dir)
 	log, err := os.OpenFile(filepath.Join(d.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

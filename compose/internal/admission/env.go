@@ -97,24 +97,34 @@ func (e *expansion) substitute(text string, lookup template.Mapping) (string, er
 // readEnv parses an env file of the tree into vars. Variables are looked up
 // in env first, then among those read before, as compose does.
 func (f *files) readEnv(p string, where place, at attr, vars, env map[string]string) bool {
-	return readEnv(f.tree, f.report, &f.err, p, at, "", vars, func(name string) (string, bool) {
+	return f.envs.read(p, at, "", vars, func(name string) (string, bool) {
 		v, ok := env[name]
 		return v, ok
 	})
 }
 
-// readEnv reports what is wrong with the file and whether it was read.
-func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format string, vars map[string]string, lookup func(string) (string, bool)) bool {
+// envFiles reads the env files of one compose file. What they hold, and what
+// becomes of it, is bounded in sum: a file costs each service that names it.
+type envFiles struct {
+	tree   Tree
+	report *report
+	spent  int
+	err    error // what kept the tree from being read
+}
+
+// read reports what is wrong with a file and whether it was read.
+func (f *envFiles) read(p string, at attr, format string, vars map[string]string, lookup func(string) (string, bool)) bool {
+	r := f.report
 	deny := func(id, message string, line int) bool {
 		var hint []string
 		if line > 0 {
 			hint = []string{"write NAME=VALUE on each line"}
 		}
-		r.denyAt(id, place{p, line}, message, hint...)
-		r.violations[len(r.violations)-1].at = at
+		r.denyAt(id, at, place{p, line}, message, hint...)
 		return false
 	}
-	switch there, e := stat(tree, p); {
+	there, e := stat(f.tree, p)
+	switch {
 	case there == symlink:
 		return deny("ENVFILE", fmt.Sprintf("names %s, which is or passes through a symbolic link", p), 0)
 	case there != file:
@@ -122,9 +132,12 @@ func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format strin
 	case e.Size > maxFileBytes:
 		return deny("ENVFILE", fmt.Sprintf("names %s, which is larger than %d bytes", p, maxFileBytes), 0)
 	}
-	text, err := tree.ReadFile(p, maxFileBytes)
+	if f.spent += int(e.Size); f.spent > maxExpansion {
+		return deny("ENVFILE-BOMB", fmt.Sprintf("names %s: the env files of all services hold more than %d bytes", p, maxExpansion), 0)
+	}
+	text, err := f.tree.ReadFile(p, maxFileBytes)
 	if err != nil {
-		*fatal = errors.Join(*fatal, err)
+		f.err = errors.Join(f.err, err)
 		return false
 	}
 	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
@@ -140,6 +153,7 @@ func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format strin
 	for _, m := range bareName.FindAllStringSubmatch(string(text), -1) {
 		x.bare[m[1]] = false
 	}
+	x.left -= f.spent
 	if !x.affords(string(text)) {
 		return deny("ENVFILE-BOMB", fmt.Sprintf("names %s, which %v", p, errExpansion), 0)
 	}
@@ -150,6 +164,7 @@ func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format strin
 		v, ok := vars[name]
 		return v, ok
 	})), format)
+	f.spent = maxExpansion - max(x.left, 0)
 	switch {
 	case x.spent:
 		return deny("ENVFILE-BOMB", fmt.Sprintf("names %s, which expands to more than %d bytes", p, maxExpansion), 0)

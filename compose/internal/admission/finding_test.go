@@ -94,6 +94,22 @@ volumes:
 	}
 }
 
+// TestManyFindings: of very many, those that come first are told, and how many there are besides.
+func TestManyFindings(t *testing.T) {
+	_, a, err := admission.Check(t.Context(), request(memoryTree{
+		"compose.yaml": "services: {a: {image: x, sysctls: {" + numbered(700, "v%03d: 1, ") + "}, environment: {" + numbered(800, "V%03d: , ") + "}}}",
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(a.Violations); n != 501 || a.Violations[499].Path != "services.a.sysctls.v499" || a.Violations[500].Message != "and 200 more, which are not listed" {
+		t.Errorf("%d violations, the last: %+v", n, a.Violations[n-1])
+	}
+	if n := len(a.Rewrites); n != 501 || a.Rewrites[499].Path != "services.a.environment.V499" || a.Rewrites[500].Message != "and 300 more, which are not listed" {
+		t.Errorf("%d rewrites, the last: %+v", n, a.Rewrites[n-1])
+	}
+}
+
 // TestBrokenFiles: what cannot be loaded says where and why, without a path of this machine.
 func TestBrokenFiles(t *testing.T) {
 	tests := map[string]struct {

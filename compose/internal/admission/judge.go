@@ -30,7 +30,7 @@ type judge struct {
 	project *types.Project
 	env     map[string]string // what variables were looked up in
 	placed  string            // the runtime of the placement, when a canonical file is read back
-	err     error             // what kept the tree from being read
+	envs    *envFiles
 
 	result   *Plan
 	images   map[string]string // what services of this file build, by the name they give it

@@ -27,6 +27,7 @@ type files struct {
 	root       string // a directory of our own on this machine
 	projectDir string // of the compose file, in the tree
 
+	envs     *envFiles
 	sources  []*source          // all of them, the compose file first
 	bases    map[string]*source // those that services extend, by path
 	copies   map[string]*copied // what is written, by path below root
@@ -75,42 +76,42 @@ func (f *files) collect(file string, env map[string]string) *source {
 	for p, base := range f.bases {
 		f.dropUnused(p, base)
 	}
-	if f.weight() > maxExpanded {
-		f.report.denyAt("YAML-BOMB", place{file, 1}, fmt.Sprintf("grows to more than %d values when aliases and extends are replaced", maxExpanded))
+	if weight := f.weight(); weight.excess() != "" {
+		f.report.denyAt("YAML-BOMB", nil, place{file, 1}, weight.excess())
 		return nil
 	}
 	return s
 }
 
-// weight is how many values the files hold when aliases and extends are replaced.
-func (f *files) weight() int {
-	total, known := 0, map[*yaml.Node]int{}
+// weight is how much the files hold when aliases and extends are replaced.
+func (f *files) weight() (total extent) {
+	known := map[*yaml.Node]extent{}
 	for _, s := range f.sources {
-		total += s.extents[s.root].nodes
+		total.add(*s.extents[s.root])
 		for _, c := range children(get(s.root, "services").value) {
-			total += f.inherited(s, target(c.value), known)
+			total.add(f.inherited(s, target(c.value), known))
 		}
 	}
 	return total
 }
 
-// inherited is how many values a service gets from what it extends.
-func (f *files) inherited(s *source, body *yaml.Node, known map[*yaml.Node]int) int {
-	if n, ok := known[body]; ok {
-		return n
+// inherited is how much a service gets from what it extends.
+func (f *files) inherited(s *source, body *yaml.Node, known map[*yaml.Node]extent) (all extent) {
+	if e, ok := known[body]; ok {
+		return e
 	}
-	known[body] = 0 // for one that leads back here
+	known[body] = extent{} // for one that leads back here
 	base, name := f.base(s, body)
 	other := target(get(get(base.root, "services").value, name).value)
 	if name == "" || other == nil {
-		return 0
+		return extent{}
 	}
-	n := f.inherited(base, other, known)
+	all = f.inherited(base, other, known)
 	if e := base.extents[other]; e != nil {
-		n += e.nodes
+		all.add(*e)
 	}
-	known[body] = min(n, maxExpanded+1)
-	return known[body]
+	known[body] = all
+	return all
 }
 
 // base finds what a service extends; the name is empty if it is nothing.
@@ -270,13 +271,16 @@ func (f *files) write(main *source) (text []byte, ok bool) {
 func (f *files) encode(s *source) ([]byte, bool) {
 	text, err := s.text()
 	if err != nil {
-		f.report.denyAt("LOAD", place{file: s.path}, "cannot be rewritten: "+message(err), "write it more plainly, with fewer anchors and aliases")
+		f.report.denyAt("LOAD", nil, place{file: s.path}, "cannot be rewritten: "+message(err), "write it more plainly, with fewer anchors and aliases")
 	}
 	return text, err == nil
 }
 
 // plainly replaces the paths of copies in a message by those of the files they stand for.
 func (f *files) plainly(message string) string {
+	if !strings.Contains(message, f.root) {
+		return message
+	}
 	for name, c := range f.copies {
 		message = strings.ReplaceAll(message, filepath.Join(f.root, filepath.FromSlash(name)), c.of)
 	}

@@ -78,6 +78,7 @@ var rules = []Rule{
 	{ID: "SCALE", Class: Never, ByValue: true, Service: "scale deploy.replicas", Reason: "starts more containers than the profile allows", Hint: "lower scale or deploy.replicas, or raise max_containers in the profile"},
 	{ID: "LIMIT", Class: Never, Reason: "is more than one sandbox may have", Hint: "use fewer"},
 
+	{ID: "MORE", Class: Rewrite, Reason: "stands for findings that are not listed: of each kind the first 500 are", Hint: "repair what is listed first"},
 	{ID: "RESERVED", Class: Never, Reason: "is a name that the sandbox needs for itself", Hint: "choose another name"},
 
 	// What runs.

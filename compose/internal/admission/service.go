@@ -123,7 +123,7 @@ func (j *judge) environment(at attr, spec types.ContainerSpec) map[string]string
 			j.deny("ENVFILE", from, fmt.Sprintf("has the format %q; write raw or nothing", e.Format))
 			continue
 		}
-		readEnv(j.Tree, j.report, &j.err, f.path, from, e.Format, env, func(name string) (string, bool) {
+		j.envs.read(f.path, from, e.Format, env, func(name string) (string, bool) {
 			if v, ok := j.env[name]; ok {
 				return v, true
 			}
@@ -283,7 +283,7 @@ func (j *judge) dropped(at attr, s types.ServiceConfig) {
 // dollars names what holds a $ when every variable is replaced.
 func (j *judge) dollars(at attr, c canonicalService) {
 	for _, part := range children(node(reflect.ValueOf(c))) {
-		if found := find(part.value, attr{}, func(text string) bool { return strings.Contains(text, "$") }); found != nil {
+		if found := find(part.value, attr{}, func(_ attr, text string) bool { return strings.Contains(text, "$") }); found != nil {
 			j.rewrite("DOLLAR-ESCAPE", at.at(part.key.Value).at(found...), "")
 		}
 	}

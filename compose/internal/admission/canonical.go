@@ -181,6 +181,7 @@ type canonicalNetwork struct {
 	Driver     string            `yaml:"driver"`
 	DriverOpts map[string]string `yaml:"driver_opts,omitempty"`
 	Internal   bool              `yaml:"internal,omitempty"`
+	EnableIPv6 bool              `yaml:"enable_ipv6"` // always no, and said: engines can have another default
 	IPAM       canonicalIPAM     `yaml:"ipam"`
 	Labels     map[string]string `yaml:"labels,omitempty"`
 }

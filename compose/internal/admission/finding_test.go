@@ -149,7 +149,7 @@ func TestBrokenFiles(t *testing.T) {
 		"link in context":    {memoryTree{"compose.yaml": "services:\n  a:\n    build: ./l/x\n", "l": "-> y", "y/x/Dockerfile": ""}, []string{"compose.yaml:3 BUILD-SYMLINK"}},
 		"missing Dockerfile": {memoryTree{"compose.yaml": "services:\n  a:\n    build: .\n"}, []string{"compose.yaml:3 BUILD-DOCKERFILE", "Dockerfile, which does not exist"}},
 		"file as context":    {memoryTree{"compose.yaml": "services:\n  a:\n    build: ./f\n", "f": ""}, []string{"compose.yaml:3 BUILD-CONTEXT", "is a file"}},
-		"secret directory":   {memoryTree{"compose.yaml": "services: {a: {image: x, secrets: [s]}}\nsecrets:\n  s: {file: ./d}\n", "d/x": ""}, []string{"compose.yaml:3 SECRET-FILE", "is a directory"}},
+		"missing secret":     {memoryTree{"compose.yaml": "services: {a: {image: x, secrets: [s]}}\nsecrets:\n  s: {file: ./d}\n"}, []string{"compose.yaml:3 SECRET-FILE", "does not exist"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -155,6 +155,24 @@ var honest = map[string]struct {
 			"services/a/configs": []any{map[string]any{"source": "c"}, map[string]any{"source": "f", "target": "/etc/f"}},
 		},
 	},
+	"a directory as a config and as a secret": {
+		tree: memoryTree{
+			"compose.yaml": "services: {a: {image: x, configs: [{source: c, target: /etc/conf.d}], secrets: [s]}}\nconfigs: {c: {file: ./conf.d}}\nsecrets: {s: {file: keys}}",
+			"conf.d/a":     "a", "keys/k": "k",
+		},
+		want: map[string]any{"configs/c/file": pinDir + "/0002-conf.d", "secrets/s/file": pinDir + "/0001-keys"},
+	},
+	"IPv6 turned off, a label turned off, a part of the memory": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, mem_limit: 1000m, sysctls: [net.ipv6.conf.all.disable_ipv6=1, net.ipv6.conf.default.disable_ipv6=1], security_opt: ['label:disable', label=disable], tmpfs: ['/run:size=50%,exec']}}"},
+		want: map[string]any{
+			"services/a/sysctls": map[string]any{"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"}, "services/a/security_opt": []any{"no-new-privileges:true"},
+			"services/a/tmpfs": []any{"/run:exec,nodev,nosuid,size=524288000"},
+		},
+	},
+	"many ports, one by one and in ranges": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, ports: [" + numbered(40, "'%d01:8000', ") + "'9000-9030:9000-9030', '9031-9061:9031-9061/udp']}}"},
+		want: map[string]any{"services/a/ports": nil},
+	},
 	"limits in both spellings, and none": {
 		tree: memoryTree{"compose.yaml": "services:\n  a: {image: x, cpus: 0.1, mem_limit: 64m, pids_limit: 10}\n  b: {image: x, deploy: {replicas: 2, resources: {limits: {cpus: '1.5', memory: 8G, pids: -1}, reservations: {memory: 32m}}, restart_policy: {condition: on-failure, max_attempts: 3}}}\n  c: {image: x}\n"},
 		want: map[string]any{
@@ -424,7 +442,7 @@ func TestProfileLoosens(t *testing.T) {
 // TestStandIn: what a stock host does not have, compose creates; what it has
 // is never mounted, nor anything in its place.
 func TestStandIn(t *testing.T) {
-	_, a, file := accept(t, request(memoryTree{"compose.yaml": "services: {a: {image: x, volumes: ['/mnt/media/:/m:ro']}, b: {image: x, volumes: ['/mnt/media:/n', '/data:/d']}}"}))
+	_, a, file := accept(t, request(memoryTree{"compose.yaml": "services: {a: {image: x, volumes: ['/mnt/media/:/m:ro']}, b: {image: x, volumes: ['/mnt/media:/n', '/data:/d', '/home/me/app:/h', '/var/lib/app/data:/v']}}"}))
 	standIn := func(pin, target string, more ...any) map[string]any {
 		m := map[string]any{"type": "bind", "source": pinDir + pin, "target": target, "bind": map[string]any{"create_host_path": false}}
 		if len(more) > 0 {
@@ -433,7 +451,7 @@ func TestStandIn(t *testing.T) {
 		return m
 	}
 	for service, want := range map[string][]any{
-		"a": {standIn("/0001-media", "/m", "ro")}, "b": {standIn("/0001-media", "/n"), standIn("/0002-data", "/d")},
+		"a": {standIn("/0001-media", "/m", "ro")}, "b": {standIn("/0001-media", "/n"), standIn("/0002-data", "/d"), standIn("/0003-app", "/h"), standIn("/0004-data", "/v")},
 	} {
 		if diff := cmp.Diff(want, at(file, "services/"+service+"/volumes")); diff != "" {
 			t.Errorf("%s: %s", service, diff)
@@ -444,7 +462,7 @@ func TestStandIn(t *testing.T) {
 	}) {
 		t.Errorf("the plan does not say so: %v", a.Rewrites)
 	}
-	for _, source := range []string{"/", "/etc", "/mnt/../etc", "/srv/docker.sock", "~/x", "../x", "c:/x", "//etc", "/var/lib/docker", "/home/me", "/run", "/tmp/x"} {
+	for _, source := range []string{"/", "/etc", "/mnt/../etc", "/srv/docker.sock", "~/x", "../x", "c:/x", "//etc", "/var/lib/docker", "/var/lib/docker/volumes", "/var/lib", "/var/log/x", "/home/me", "/home/me/.ssh", "/run", "/tmp/x"} {
 		req := request(memoryTree{"compose.yaml": "services: {a: {image: x, volumes: [{type: bind, source: '" + source + "', target: /h, bind: {create_host_path: true}}]}}"})
 		if _, a, err := admission.Check(t.Context(), req); err != nil || !has(a, "BIND-OUTSIDE") {
 			t.Errorf("%s: %v %v", source, a, err)
@@ -489,6 +507,7 @@ func TestFindsTheFile(t *testing.T) {
 		err  error
 	}{
 		"compose.yaml first":     {memoryTree{"docker-compose.yml": text, "compose.yml": text, "compose.yaml": "services: {a: {image: x, volumes: ['.:/r']}}"}, "", workdir, nil},
+		"compose's own order":    {memoryTree{"docker-compose.yaml": text, "docker-compose.yml": "services: {a: {image: x, volumes: ['.:/r']}}"}, "", workdir, nil},
 		"then e2e":               {memoryTree{"e2e/docker-compose.yml": "services: {a: {image: x, volumes: ['.:/r']}}", "other/compose.yaml": text}, "", workdir + "/e2e", nil},
 		"the one that was named": {memoryTree{"compose.yaml": text, "x/y.yml": "services: {a: {image: x, volumes: ['.:/r']}}"}, "./x/y.yml", workdir + "/x", nil},
 		"none":                   {memoryTree{"README": ""}, "", "", sandboxer.ErrNotFound},

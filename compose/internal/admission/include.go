@@ -184,6 +184,8 @@ func (f *files) literal(rule string, at attr, n *yaml.Node, base string) (string
 		f.report.deny(rule, at, fmt.Sprintf("names %s, which is fetched from elsewhere", v))
 	case isForeign(v):
 		f.report.deny(rule, at, fmt.Sprintf("names %s, which is outside the repository", v))
+	case isAbsurd(v):
+		f.report.deny(rule, at, fmt.Sprintf("names %s, which no file can be called", v))
 	default:
 		p := path.Join(base, v)
 		if leaves(p) || namesGit(p) {

@@ -277,8 +277,21 @@ func (j *judge) image(at attr, name string, s types.ServiceConfig) (image, built
 		return "", ""
 	}
 	named = reference.TagNameOnly(named)
-	if registry, _, _ := strings.Cut(reference.Domain(named), ":"); strings.EqualFold(registry+"/", imageNamespace) {
+	// The engine is told a name without docker.io. Without it, the rest may
+	// begin with another registry.
+	told := reference.FamiliarString(named)
+	again, err := reference.ParseNormalizedNamed(told)
+	switch {
+	case err != nil || ofSandbox(again):
 		j.deny("IMAGE", at, fmt.Sprintf("is %s, which belongs to a sandbox", s.Image))
+	case again.String() != named.String():
+		j.deny("IMAGE", at, fmt.Sprintf("is %s, which the engine takes for %s", s.Image, again))
 	}
-	return reference.FamiliarString(named), ""
+	return told, ""
+}
+
+// ofSandbox reports whether an image has a name of those that sandboxes build.
+func ofSandbox(image reference.Named) bool {
+	registry, _, _ := strings.Cut(reference.Domain(image), ":")
+	return strings.EqualFold(registry+"/", imageNamespace)
 }

@@ -46,6 +46,7 @@ func isItem(part string) bool { return strings.HasPrefix(part, "[") && strings.H
 const (
 	maxFindings = 500    // told of a kind
 	maxNoted    = 20_000 // kept of a kind, to choose from
+	maxMessage  = 1000   // bytes of a message
 )
 
 // finding is a violation or a rewrite before it is given its place in a file.
@@ -129,11 +130,20 @@ func (r *report) rewrite(id string, at attr, message string) {
 
 func newFinding(id string, at attr, message string, hint []string) finding {
 	rule := ruleByID(id)
-	f := finding{rule: rule, at: at, path: at.String(), message: cmp.Or(message, rule.Reason), hint: rule.Hint}
+	f := finding{rule: rule, at: at, path: at.String(), message: shortened(cmp.Or(message, rule.Reason)), hint: rule.Hint}
 	if len(hint) > 0 {
 		f.hint = hint[0]
 	}
 	return f
+}
+
+// shortened leaves out the middle of a long message: what it quotes may be
+// thousands of bytes, and what it says of that stands at its ends.
+func shortened(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxMessage/2], "") + " … " + strings.ToValidUTF8(message[len(message)-maxMessage/2:], "")
 }
 
 func (r *report) denied() bool { return len(r.violations.noted) > 0 }

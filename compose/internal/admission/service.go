@@ -21,7 +21,8 @@ const (
 	maxGrace         = 10 * time.Second
 	minProbeInterval = time.Second
 	maxProbeRetries  = 1000
-	maxPublished     = 16 // ports of one service
+	maxInRow         = 31 // ports of one service with numbers in a row
+	maxPortsTold     = 16 // of one service
 )
 
 // service judges one service.

@@ -74,6 +74,9 @@ func hostile() map[string]struct {
 		"long name outside":     {memoryTree{"compose.yaml": "services: {a: {image: alpine, volumes: ['/data/" + strings.Repeat("a", 256) + ":/x']}}"}, "BIND-MISSING"},
 		"long target":           {memoryTree{"compose.yaml": "services: {a: {image: alpine, volumes: ['./a:/" + strings.Repeat("a/", 3000) + "']}}"}, "VOL-TARGET"},
 		"long include":          {memoryTree{"compose.yaml": "include: ['" + strings.Repeat("a/", 24_000) + "b.yml']\n" + service}, "INCLUDE"},
+		"Dockerfile of all":     {memoryTree{"compose.yaml": "services: {" + numbered(39, "s%d: {build: .}, ") + "}", "Dockerfile": "FROM scratch\n" + numbered(15_000, "ADD x%d /y\\\n\n")}, ""},
+		"Dockerfile of each":    dockerfiles(39),
+		"large Dockerfile":      {memoryTree{"compose.yaml": "services: {a: {build: .}}", "Dockerfile": "FROM scratch\n" + strings.Repeat("#\n", 200_000)}, "BUILD-DOCKERFILE"},
 		"merges of merges":      {memoryTree{"compose.yaml": mergeTree(20)}, "YAML-BOMB"},
 		"long text by aliases":  {memoryTree{"compose.yaml": "x-a: &a '" + strings.Repeat("x", 20_000) + "'\nservices: {a: {image: alpine, command: [" + strings.Repeat("*a ,", 500) + "]}}"}, "YAML-BOMB"},
 		"long keys by aliases":  {memoryTree{"compose.yaml": "x-a: &a {" + strings.Repeat("x", 20_000) + ": y}\nx-b: [" + strings.Repeat("*a ,", 500) + "]\n" + service}, "YAML-BOMB"},
@@ -246,6 +249,21 @@ func manyFiles(n int) struct {
 		tree memoryTree
 		rule string
 	}{tree, "LIMIT"}
+}
+
+// dockerfiles gives each service a large Dockerfile of its own.
+func dockerfiles(n int) struct {
+	tree memoryTree
+	rule string
+} {
+	tree := memoryTree{"compose.yaml": "services: {" + numbered(n, "s%[1]d: {build: {context: ., dockerfile: D%[1]d}}, ") + "}"}
+	for i := range n {
+		tree[fmt.Sprintf("D%d", i)] = fmt.Sprintf("FROM s%d\n", i) + numbered(15_000, "ADD x%d /y\\\n\n")
+	}
+	return struct {
+		tree memoryTree
+		rule string
+	}{tree, "BUILD-DOCKERFILE"}
 }
 
 func portAliases(n int) string {

@@ -38,6 +38,8 @@ type judge struct {
 	bound    map[string]string // directories of volumes that are bind mounts, by key
 
 	standIns map[string]location // empty directories, by the path of the host they stand for
+	added    map[string][]string // what Dockerfiles add, by their text
+	looked   int                 // bytes of Dockerfiles that were looked through
 }
 
 func (j *judge) plan() *Plan {
@@ -54,7 +56,7 @@ func (j *judge) plan() *Plan {
 	if j.denied() && len(j.project.Services) > 10*j.Policy.MaxContainers {
 		return nil // one finding is enough
 	}
-	j.bound, j.standIns = map[string]string{}, map[string]location{}
+	j.bound, j.standIns, j.added = map[string]string{}, map[string]location{}, map[string][]string{}
 	j.topLevel()
 	j.images = map[string]string{}
 	for name, s := range j.project.Services {

@@ -186,6 +186,8 @@ var rules = []Rule{
 	{ID: "BUILD-SYMLINK", Class: Never, Reason: "passes through a symbolic link, which the host would resolve", Hint: "name the file or directory the link points to"},
 	{ID: "BUILD-DOCKERFILE", Class: Never, ByValue: true, Service: "build.dockerfile", Reason: "is not a file of the repository", Hint: "name a file of the repository; the path starts at the build context"},
 	{ID: "BUILD-ISOLATION", Class: Profile, Reason: "may run programs while it builds, outside gVisor", Hint: "name an image that is built elsewhere, or let the profile allow BUILD-ISOLATION", Grants: "builds that run programs on the host's kernel"},
+	{ID: "BUILD-FETCH", Class: Profile, Reason: "is fetched by the engine, from inside the host's network", Hint: "copy a file of the repository with COPY, write a public host literally, or let the profile allow BUILD-FETCH",
+		Grants: "an ADD from an address inside the host's network, or from one that variables decide"},
 	{ID: "BUILD-INLINE", Class: Allow, Service: "build.dockerfile_inline"},
 	{ID: "BUILD-ARGS", Class: Rewrite, Reason: "steers the builder of the host and is dropped"},
 	{ID: "BUILD-EGRESS", Class: Rewrite, Reason: "may use the network while it builds; running containers may not"},

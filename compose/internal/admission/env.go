@@ -31,13 +31,15 @@ var errExpansion = errors.New("has more variables than can be replaced")
 // and in a way that makes it write nothing to the process-wide log.
 type expansion struct {
 	left, work int
-	spent      bool            // a budget was exceeded, values are empty from then on
-	unset      map[string]bool // variables without value or default, by name
-	bare       map[string]bool // texts that stand alone on a line of an env file; true if one was looked up as a name, in vain
+	spent      bool              // a budget was exceeded, values are empty from then on
+	unset      map[string]bool   // variables without value or default, by name
+	hollow     map[string]string // texts that had one, as they are without it, and its name
+	missing    string            // the last of them in the text at hand
+	bare       map[string]bool   // texts that stand alone on a line of an env file; true if one was looked up as a name, in vain
 }
 
 func newExpansion() *expansion {
-	return &expansion{left: maxExpansion, work: maxExpansion, unset: map[string]bool{}, bare: map[string]bool{}}
+	return &expansion{left: maxExpansion, work: maxExpansion, unset: map[string]bool{}, hollow: map[string]string{}, bare: map[string]bool{}}
 }
 
 // affords reports whether the templates in a text can be worked through.
@@ -71,7 +73,7 @@ func (e *expansion) mapping(text string, lookup template.Mapping) template.Mappi
 		}
 		if !ok {
 			if !handled[name] {
-				e.unset[name] = true
+				e.unset[name], e.missing = true, name
 			}
 			return "", !strict[name]
 		}
@@ -91,7 +93,12 @@ func (e *expansion) substitute(text string, lookup template.Mapping) (string, er
 	if !e.affords(text) {
 		return "", errExpansion
 	}
-	return template.SubstituteWithOptions(text, e.mapping(text, lookup), template.WithoutLogging)
+	e.missing = ""
+	out, err := template.SubstituteWithOptions(text, e.mapping(text, lookup), template.WithoutLogging)
+	if known, ok := e.hollow[out]; e.missing != "" && (!ok || e.missing < known) {
+		e.hollow[out] = e.missing
+	}
+	return out, err
 }
 
 // readEnv parses an env file of the tree into vars. Variables are looked up

@@ -173,6 +173,28 @@ var honest = map[string]struct {
 		tree: memoryTree{"compose.yaml": "services: {a: {image: x, ports: [" + numbered(40, "'%d01:8000', ") + "'9000-9030:9000-9030', '9031-9061:9031-9061/udp']}}"},
 		want: map[string]any{"services/a/ports": nil},
 	},
+	"paths that begin with PWD": {
+		tree: memoryTree{
+			"compose.yaml": "include: ['${PWD}/db/one.yml']\nx-v: &v '$PWD/shared:/shared:ro'\nx-s: &s {volumes: [*v, '${PWD}:/all:ro', '${PWD:-.}/app:/app:ro', '${DATA:-${PWD}/data}:/data', {type: bind, source: $PWD/long, target: /long}]}\n" +
+				"services:\n  a: {<<: *s, image: x, env_file: '${PWD}/a.env', configs: [c], secrets: [s]}\n" +
+				"  b: {build: {context: '${PWD}/app', additional_contexts: ['more=$PWD/more']}}\n" +
+				"  c: {build: $PWD/app}\n  d: {extends: {file: $PWD/common/base.yml, service: d}}\n" +
+				"  e: {image: x, volumes: ['bound:/bound:ro'], env_file: [{path: $PWD/a.env}]}\n" +
+				"configs: {c: {file: '${PWD?}/app/c.conf'}}\nsecrets: {s: {file: $PWD/s.txt}}\nvolumes: {bound: {driver_opts: {type: none, o: bind, device: '${PWD}/data'}}}",
+			"db/one.yml": "services: {db: {image: x, volumes: ['$PWD/init:/init:ro', './own:/own:ro']}}", "db/own/x": "", "init/x": "",
+			"common/base.yml": "services: {d: {image: x, volumes: ['${PWD}/data:/d:ro', './own:/own:ro']}}", "common/own/x": "",
+			"a.env": "A=1\n", "app/Dockerfile": "FROM scratch", "app/c.conf": "c", "s.txt": "s", "shared/x": "", "data/x": "", "long/x": "", "more/x": "",
+		},
+		want: map[string]any{
+			"services/a/environment": map[string]any{"A": "1"}, "services/b/build/context": workdir + "/app", "services/b/build/dockerfile": "Dockerfile",
+			"services/b/build/additional_contexts": map[string]any{"more": workdir + "/more"}, "services/c/build/context": workdir + "/app",
+		},
+	},
+	"PWD as an input": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, volumes: ['${PWD}/x:/x:ro']}}", "sub/x/f": ""},
+		env:  map[string]string{"PWD": "./sub"},
+		want: map[string]any{"services/a/volumes": []any{map[string]any{"type": "bind", "source": workdir + "/sub/x", "target": "/x", "read_only": true, "bind": map[string]any{"create_host_path": false}}}},
+	},
 	"limits in both spellings, and none": {
 		tree: memoryTree{"compose.yaml": "services:\n  a: {image: x, cpus: 0.1, mem_limit: 64m, pids_limit: 10}\n  b: {image: x, deploy: {replicas: 2, resources: {limits: {cpus: '1.5', memory: 8G, pids: -1}, reservations: {memory: 32m}}, restart_policy: {condition: on-failure, max_attempts: 3}}}\n  c: {image: x}\n"},
 		want: map[string]any{
@@ -466,6 +488,16 @@ func TestStandIn(t *testing.T) {
 		req := request(memoryTree{"compose.yaml": "services: {a: {image: x, volumes: [{type: bind, source: '" + source + "', target: /h, bind: {create_host_path: true}}]}}"})
 		if _, a, err := admission.Check(t.Context(), req); err != nil || !has(a, "BIND-OUTSIDE") {
 			t.Errorf("%s: %v %v", source, a, err)
+		}
+	}
+	for _, text := range []string{
+		"services: {a: {image: x, volumes: ['$GONE/conf:/conf']}}",
+		"services: {a: {image: x, volumes: [{type: bind, source: '${GONE}/conf', target: /conf, bind: {create_host_path: true}}]}}",
+		"x-a: &a {volumes: ['${GONE}/conf/:/conf']}\nservices: {b: {image: x, volumes: ['./a:/a', './b:/b']}, a: {extends: b, <<: *a}}",
+	} {
+		_, a, err := admission.Check(t.Context(), request(memoryTree{"compose.yaml": text}))
+		if err != nil || len(a.Violations) != 1 || strings.Count(a.Violations[0].Message, "the variable GONE is not set") != 1 || !strings.Contains(a.Violations[0].Hint, "declare GONE") {
+			t.Errorf("%s: %v %v", text, a.Violations, err)
 		}
 	}
 	req := request(memoryTree{"compose.yaml": "services: {a: {image: x, volumes: [{type: bind, source: /data, target: /h, bind: {create_host_path: false}}]}}"})

@@ -175,7 +175,7 @@ func (f *files) directory(at attr, n *yaml.Node, base string) (string, bool) {
 
 // literal makes a path of the tree of a text that holds no variable.
 func (f *files) literal(rule string, at attr, n *yaml.Node, base string) (string, bool) {
-	switch v := n.Value; {
+	switch v := f.here(n.Value, base); {
 	case n.Kind != yaml.ScalarNode || v == "":
 		f.report.deny(rule, at, "names no file")
 	case strings.Contains(v, "$"):

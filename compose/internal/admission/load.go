@@ -38,6 +38,7 @@ func load(ctx context.Context, req Request, f *files, r *report) *loaded {
 	}
 	defer os.RemoveAll(root)
 	f.root, f.projectDir = root, req.ProjectDir
+	_, f.hasPWD = req.Env["PWD"]
 	env := f.dotEnv(&req)
 	main := f.collect(req.File, env)
 	if main == nil || f.err != nil {
@@ -124,7 +125,7 @@ func (l *loading) load(ctx context.Context, consistent bool) (p *types.Project, 
 	if err == nil && l.expansion.spent {
 		err = errExpansion
 	}
-	l.report.unset = l.expansion.unset
+	l.report.unset, l.report.hollow = l.expansion.unset, l.expansion.hollow
 	return p, err
 }
 

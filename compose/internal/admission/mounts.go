@@ -154,7 +154,7 @@ func isHostOwn(source string) bool {
 // directory that the host does not have; where a stock host has none, an empty
 // one of the sandbox's own is the same to every container.
 func (j *judge) outside(at attr, v types.ServiceVolumeConfig) (location, bool) {
-	source := v.Source
+	source, missing := v.Source, j.misses(v.Source)
 	switch {
 	case strings.HasSuffix(source, "docker.sock"):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which is root on the host", source), "remove it; no sandbox is given the engine")
@@ -162,6 +162,8 @@ func (j *judge) outside(at attr, v types.ServiceVolumeConfig) (location, bool) {
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, a home directory", source))
 	case !path.IsAbs(source) || path.Clean(source) != strings.TrimSuffix(source, "/") || isHostOwn(source) || j.Tree == nil || j.paths.read(source):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which is outside the repository", source))
+	case missing != "": // what it names is not what was meant
+		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which is outside the repository; %s", source, variableUnset(missing)), declare(missing))
 	case v.Bind != nil && !bool(v.Bind.CreateHostPath):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which the host must already have", source))
 	default:
@@ -173,6 +175,16 @@ func (j *judge) outside(at attr, v types.ServiceVolumeConfig) (location, bool) {
 		return j.standIns[source], true
 	}
 	return location{}, false
+}
+
+// misses is the variable that is not set in what gave a mount its source.
+func (j *judge) misses(source string) (name string) {
+	for text, missing := range j.hollow {
+		if rest, ok := strings.CutPrefix(text, source); ok && (rest == "" || rest[0] == ':') && (name == "" || missing < name) {
+			name = missing
+		}
+	}
+	return name
 }
 
 // pinNested moves every bind out of the workspace that lies below a directory

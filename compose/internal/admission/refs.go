@@ -26,6 +26,7 @@ type files struct {
 	err        error  // what kept the tree from being read
 	root       string // a directory of our own on this machine
 	projectDir string // of the compose file, in the tree
+	hasPWD     bool   // whether the profile declares a variable of that name
 
 	envs     *envFiles
 	sources  []*source          // all of them, the compose file first
@@ -181,6 +182,7 @@ func (f *files) simplify(s *source) {
 // prepare resolves the references of the compose file or of an included one.
 // Relative paths start in base.
 func (f *files) prepare(s *source, base string, env map[string]string, stack []string) {
+	f.hereIn(s, base)
 	f.includes(s, base, env, stack)
 	for _, section := range []string{"services", "jobs"} {
 		for _, c := range children(get(s.root, section).value) {
@@ -217,6 +219,7 @@ func (f *files) extendBase(file, service string, at attr) bool {
 		if s = f.open(file, at); s == nil {
 			return false
 		}
+		f.hereIn(s, path.Dir(file))
 		f.bases[file] = s
 		f.copies["tree/"+file] = &copied{of: file, content: s}
 	}

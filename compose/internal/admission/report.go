@@ -68,7 +68,8 @@ type place struct {
 // report collects everything found about one compose file.
 type report struct {
 	violations, rewrites, loosened findings
-	unset                          map[string]bool // variables that stand for nothing
+	unset                          map[string]bool   // variables that stand for nothing
+	hollow                         map[string]string // texts that one of them is missing in, as they are without it, and its name
 }
 
 // findings are of one kind.
@@ -172,6 +173,12 @@ func (r *report) admission(files *files) sandboxer.Admission {
 	return a
 }
 
+func variableUnset(name string) string { return fmt.Sprintf("the variable %s is not set", name) }
+
+func declare(name string) string {
+	return fmt.Sprintf("declare %s as an input of the profile, or set it in .env", name)
+}
+
 // placed gives findings their file and line, in that order and each once.
 func (r *report) placed(found *findings, files *files) []sandboxer.Violation {
 	out := []sandboxer.Violation{}
@@ -185,9 +192,9 @@ func (r *report) placed(found *findings, files *files) []sandboxer.Violation {
 			Rule: f.rule.ID, Path: f.path, Service: f.at.service(), File: where.file, Line: max(where.line, 1),
 			Message: files.plainly(f.message), Hint: f.hint,
 		}
-		if name := files.unsetIn(f.at, r.unset); name != "" {
-			v.Message += fmt.Sprintf("; the variable %s is not set", name)
-			v.Hint = fmt.Sprintf("declare %s as an input of the profile, or set it in .env", name)
+		if name := files.unsetIn(f.at, r.unset); name != "" && !strings.Contains(v.Message, variableUnset(name)) {
+			v.Message += "; " + variableUnset(name)
+			v.Hint = declare(name)
 		}
 		out = append(out, v)
 	}

@@ -105,8 +105,16 @@ func TestManyFindings(t *testing.T) {
 	if n := len(a.Violations); n != 501 || a.Violations[499].Path != "services.a.sysctls.v499" || a.Violations[500].Message != "and 200 more, which are not listed" {
 		t.Errorf("%d violations, the last: %+v", n, a.Violations[n-1])
 	}
-	if n := len(a.Rewrites); n != 501 || a.Rewrites[499].Path != "services.a.environment.V499" || a.Rewrites[500].Message != "and 300 more, which are not listed" {
+	if n := len(a.Rewrites); n != 501 || a.Rewrites[499].Path != "services.a.environment.V499" || a.Rewrites[500].Path != "compose.yaml" || a.Rewrites[500].Message != "and 300 more, which are not listed" {
 		t.Errorf("%d rewrites, the last: %+v", n, a.Rewrites[n-1])
+	}
+}
+
+// TestManyFindingsOfAnUnreadableFile: there is more to tell than there is a file to tell it of.
+func TestManyFindingsOfAnUnreadableFile(t *testing.T) {
+	_, a, err := admission.Check(t.Context(), request(memoryTree{"compose.yaml": "- a", ".env": numbered(600, "COMPOSE_%d=x\n")}))
+	if err != nil || len(a.Violations) != 1 || len(a.Rewrites) != 501 {
+		t.Errorf("%v, %d rewrites, %v", a.Violations, len(a.Rewrites), err)
 	}
 }
 

@@ -165,7 +165,7 @@ func (r *report) admission(files *files) sandboxer.Admission {
 		a.Rewrites = append(a.Rewrites, sandboxer.Rewrite{Rule: f.rule.ID, Path: f.path, Message: f.message})
 	}
 	if more > 0 {
-		a.Rewrites = append(a.Rewrites, sandboxer.Rewrite{Rule: "MORE", Message: fmt.Sprintf("and %d more, which are not listed", more)})
+		a.Rewrites = append(a.Rewrites, sandboxer.Rewrite{Rule: "MORE", Path: files.locate(nil).file, Message: fmt.Sprintf("and %d more, which are not listed", more)})
 	}
 	if len(a.Violations) > 0 {
 		a.Verdict = sandboxer.Deny

@@ -28,19 +28,21 @@ func (j *judge) fetches(at attr, out *build) {
 		j.deny("BUILD-DOCKERFILE", at.at("dockerfile"), problem, "make it a text of ordinary size")
 		return
 	}
-	sources, known := j.added[text]
+	problems, known := j.added[text]
 	if !known {
 		if j.looked += len(text); j.looked > maxDockerfiles {
 			j.deny("BUILD-DOCKERFILE", at.at("dockerfile"), fmt.Sprintf("holds, with those of other services, more than %d bytes", maxDockerfiles), "make Dockerfiles smaller, or let services share them")
 			return
 		}
-		sources = added(text)
-		j.added[text] = sources
-	}
-	for _, source := range sources {
-		if problem := ledInside(source); problem != "" {
-			j.grant("BUILD-FETCH", at, fmt.Sprintf("adds %s, %s", source, problem))
+		for _, source := range added(text) {
+			if problem := ledInside(source); problem != "" {
+				problems = append(problems, fmt.Sprintf("adds %s, %s", source, problem))
+			}
 		}
+		j.added[text] = problems
+	}
+	for _, problem := range problems {
+		j.grant("BUILD-FETCH", at, problem)
 	}
 }
 
@@ -112,8 +114,13 @@ var hiddenEnd = regexp.MustCompile("<<-?[^<\\s]*[\\\\`][\"']*(\\s|$)")
 // sourcesOf lists what an ADD takes, in any of its forms; of another
 // instruction, only a here-document that would hide what follows it.
 func sourcesOf(instruction string) []string {
-	if end := hiddenEnd.FindString(instruction); end != "" {
-		return []string{strings.TrimSpace(end)}
+	if strings.Contains(instruction, "<<") {
+		if end := hiddenEnd.FindString(instruction); end != "" {
+			return []string{strings.TrimSpace(end)}
+		}
+	}
+	if first := strings.TrimSpace(instruction); first == "" || !strings.ContainsRune("aAoO", rune(first[0])) {
+		return nil
 	}
 	words := strings.Fields(instruction)
 	for len(words) > 0 && strings.EqualFold(words[0], "ONBUILD") {
@@ -142,6 +149,9 @@ var (
 // ledInside says why a source of an ADD may be fetched from the host's
 // network, "" if it is a file or a public address.
 func ledInside(source string) string {
+	if !strings.ContainsAny(source, `$@:\<`) {
+		return "" // as most are
+	}
 	if strings.Contains(source, "<<") {
 		return "a here-document whose end cannot be told"
 	}

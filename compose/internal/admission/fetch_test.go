@@ -34,7 +34,7 @@ func TestAddedURLs(t *testing.T) {
 		"ADD $URL /x", "ADD ${URL} /x", "ADD http://$HOST/x /x", "ADD http://${HOST:-example.com}/x /x", "ADD ht${X}p://127.0.0.1/ /x", "ADD https://example.com$X/y /x", "ADD git@$HOST:r.git /x", "ADD me@$HOST:r.git /x", "ADD http://127.0.0.1/$X /x",
 		`ADD ["http://127.0.0.1/x","/x"]`, `ADD [ "a", "http://127.0.0.1/x", "/x" ]`, `ADD --chown="a b" ["\u0068ttp://127.0.0.1/x", "/x"]`, `ADD ["http:\/\/127.0.0.1/x", "/x"]`, `ADD --link ["$URL", "/x"]`,
 		`ADD "http"://127.0.0.1/x /x`, `ADD 'http://127.0.0.1/x' /x`, `ADD ht\tp://127.0.0.1/x /x`, "ADD --checksum=x --link http://127.0.0.1/x /x", "ADD a http://127.0.0.1/x b /x/",
-		"ADD \\\n  # why\n\n  http://127.0.0.1/x \\\n /x", "A\\\nDD http://127.0.0.1/x /x", "ONBUILD ADD http://127.0.0.1/x /x", "ONBUILD onbuild add http://127.0.0.1/x /x",
+		"\u00a0ADD http://127.0.0.1/x /x", "ADD \\\n  # why\n\n  http://127.0.0.1/x \\\n /x", "A\\\nDD http://127.0.0.1/x /x", "ONBUILD ADD http://127.0.0.1/x /x", "ONBUILD onbuild add http://127.0.0.1/x /x",
 		"# escape=`\nRUN dir c:\\\nADD http://127.0.0.1/x /x", "RUN echo \\\\\nADD http://127.0.0.1/x /x", "RUN a \\\n  # c\nADD http://127.0.0.1/x /x", "RUN a \\  \n\nb\r\nADD http://127.0.0.1/x /x\r\n",
 		"RUN <<E\nx \\\nE\nADD http://127.0.0.1/x /x", "COPY <<\"E\\\" /y\nx\nE\\\nADD http://127.0.0.1/x /x", "COPY <<E` /y\nx\nE`\nADD a /x",
 	} {

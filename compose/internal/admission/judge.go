@@ -38,7 +38,7 @@ type judge struct {
 	bound    map[string]string // directories of volumes that are bind mounts, by key
 
 	standIns map[string]location // empty directories, by the path of the host they stand for
-	added    map[string][]string // what Dockerfiles add, by their text
+	added    map[string][]string // what is wrong with the ADDs of Dockerfiles, by their text
 	looked   int                 // bytes of Dockerfiles that were looked through
 }
 

@@ -77,7 +77,9 @@ func (e *expansion) mapping(text string, lookup template.Mapping) template.Mappi
 			}
 			return "", !strict[name]
 		}
-		if e.left -= len(v); e.left < 0 {
+		// a value that has a $ left in it is looked through with the text that it comes to stand in
+		e.left, e.work = e.left-len(v), e.work-strings.Count(v, "$")*variableCost
+		if e.left < 0 || e.work < 0 {
 			e.spent = true
 			return "", true
 		}

@@ -101,3 +101,29 @@ func TestIsolationIsReadBack(t *testing.T) {
 func levels(name string) map[string]sandboxer.ControlLevel {
 	return map[string]sandboxer.ControlLevel{name: sandboxer.Unsupported}
 }
+
+// A network that does not keep a sandbox in is an error, whichever way it leads out.
+func TestNetworksAreReadBack(t *testing.T) {
+	const id = "abcdefghij0123456789"
+	shut := map[string]string{"com.docker.network.bridge.inhibit_ipv4": "true"}
+	outside := map[string]string{host.LabelOutside: "1"}
+	for name, tt := range map[string]struct {
+		network engine.NetworkDetails
+		closed  bool
+	}{
+		"closed":                    {engine.NetworkDetails{Network: engine.Network{Internal: true}, Options: shut}, true},
+		"not internal":              {engine.NetworkDetails{Options: shut}, false},
+		"with an address":           {engine.NetworkDetails{Network: engine.Network{Internal: true}}, false},
+		"with IPv6":                 {engine.NetworkDetails{Network: engine.Network{Internal: true}, Options: shut, IPv6: true}, false},
+		"the proxy's":               {engine.NetworkDetails{Network: engine.Network{Labels: outside}, Containers: map[string]string{"c": "sbx-" + id + "-sandboxer-proxy-1"}}, true},
+		"the proxy's, with another": {engine.NetworkDetails{Network: engine.Network{Labels: outside}, Containers: map[string]string{"c": "sbx-" + id + "-web-1"}}, false},
+	} {
+		err := isClosed(id, tt.network)
+		if (err == nil) != tt.closed || err != nil && !errors.Is(err, sandboxer.ErrUnsupported) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := isClosed(id, engine.NetworkDetails{IPv6: true}); sandboxer.Hint(err) == "" {
+		t.Errorf("does not say what to do about IPv6: %v", err)
+	}
+}

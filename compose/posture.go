@@ -261,16 +261,27 @@ func (w *watch) networksAreClosed(ctx context.Context) error {
 		if err != nil {
 			return host.Classify(err)
 		}
-		switch {
-		case n.Labels[host.LabelOutside] != "":
-			for _, name := range details.Containers {
-				if !strings.HasPrefix(name, project(w.id)+"-"+admission.ProxyService+"-") {
-					return fmt.Errorf("container %s is on the proxy's network %s: %w", name, n.Name, sandboxer.ErrUnsupported)
-				}
-			}
-		case !details.Internal || details.Options["com.docker.network.bridge.inhibit_ipv4"] != "true":
-			return fmt.Errorf("network %s is open though egress is closed: %w", n.Name, sandboxer.ErrUnsupported)
+		if err := isClosed(w.id, details); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// isClosed judges one network of a sandbox whose egress is closed.
+func isClosed(id string, n engine.NetworkDetails) error {
+	switch {
+	case n.IPv6: // an address of the host too: inhibit_ipv4 is about IPv4 alone
+		return fmt.Errorf("network %s has IPv6 though egress is closed: %w", n.Name, sandboxer.WithHint(sandboxer.ErrUnsupported,
+			"the engine gives IPv6 to new networks: take it out of default-network-opts in the engine's daemon.json, or bring the compose plugin up to date"))
+	case n.Labels[host.LabelOutside] != "":
+		for _, name := range n.Containers {
+			if !strings.HasPrefix(name, project(id)+"-"+admission.ProxyService+"-") {
+				return fmt.Errorf("container %s is on the proxy's network %s: %w", name, n.Name, sandboxer.ErrUnsupported)
+			}
+		}
+	case !n.Internal || n.Options["com.docker.network.bridge.inhibit_ipv4"] != "true":
+		return fmt.Errorf("network %s is open though egress is closed: %w", n.Name, sandboxer.ErrUnsupported)
 	}
 	return nil
 }

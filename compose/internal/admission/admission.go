@@ -13,6 +13,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -74,20 +75,20 @@ func Check(ctx context.Context, req Request) (*Plan, sandboxer.Admission, error)
 		return nil, sandboxer.Admission{}, err
 	}
 	r := &report{}
-	files := &files{tree: req.Tree, report: r}
+	files := &files{tree: req.Tree, report: r, envs: &envFiles{tree: req.Tree, report: r}}
 	project := load(ctx, req, files, r)
 	if err := context.Cause(ctx); err != nil {
 		return nil, sandboxer.Admission{}, err
 	}
-	if files.err != nil {
-		return nil, sandboxer.Admission{}, files.err
+	if err := errors.Join(files.err, files.envs.err); err != nil {
+		return nil, sandboxer.Admission{}, err
 	}
 	var plan *Plan
 	if project != nil {
-		j := &judge{Request: req, report: r, paths: treePaths{req.Tree, files.projectDir, files.root}, project: project.Project, env: project.env}
+		j := &judge{Request: req, report: r, paths: treePaths{req.Tree, files.projectDir, files.root}, project: project.Project, env: project.env, envs: files.envs}
 		plan = j.plan()
-		if j.err != nil {
-			return nil, sandboxer.Admission{}, j.err
+		if files.envs.err != nil {
+			return nil, sandboxer.Admission{}, files.envs.err
 		}
 	}
 	admission := r.admission(files)

@@ -16,9 +16,14 @@ func (j *judge) siblingBases(at attr, name string, out *build) {
 	if j.Tree == nil || len(j.images) == 0 {
 		return
 	}
-	text, ok := j.dockerfileText(out)
-	if !ok {
-		return
+	if out.pinned == "" { // one that has a .dockerignore of its own cannot have another name
+		if own, _ := stat(j.Tree, path.Join(out.context.path, out.dockerfile)+".dockerignore"); own != missing {
+			return
+		}
+	}
+	text, problem := j.readDockerfile(out)
+	if problem != "" {
+		return // refused elsewhere
 	}
 	renamed, used := withBases(text, func(image string) string {
 		if builder := j.images[normalImage(image)]; builder != "" && builder != name {
@@ -38,18 +43,23 @@ func (j *judge) siblingBases(at attr, name string, out *build) {
 	}
 }
 
-// dockerfileText reads the Dockerfile of a build: a pin, or a file of the tree.
-// One that has a .dockerignore of its own cannot have another name.
-func (j *judge) dockerfileText(out *build) (string, bool) {
+// maxDockerfile is far more than any Dockerfile needs, in bytes.
+const maxDockerfile = 256 << 10
+
+// readDockerfile reads the Dockerfile of a build: a pin, or a file of the tree.
+func (j *judge) readDockerfile(out *build) (text, problem string) {
 	if out.pinned != "" {
-		return string(j.pinned(out.pinned).Data), true
+		return string(j.pinned(out.pinned).Data), ""
 	}
 	from := path.Join(out.context.path, out.dockerfile)
-	if own, _ := stat(j.Tree, from+".dockerignore"); own != missing {
-		return "", false
+	if _, e := stat(j.Tree, from); e.Size > maxDockerfile {
+		return "", fmt.Sprintf("is %s, which has %d bytes, more than %d", from, e.Size, maxDockerfile)
 	}
-	text, err := j.Tree.ReadFile(from, maxDockerfile)
-	return string(text), err == nil
+	data, err := j.Tree.ReadFile(from, maxDockerfile)
+	if err != nil {
+		return "", fmt.Sprintf("is %s, which cannot be read: %v", from, err)
+	}
+	return string(data), ""
 }
 
 // pinned is the pin of a name.

@@ -22,7 +22,7 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 	if ok {
 		out.context = context
 		j.ignoreFile(at.at("context"), path.Join(context.path, ".dockerignore"))
-		j.dockerfile(at, name, b, out)
+		ok = j.dockerfile(at, name, b, out)
 	}
 	out.contexts = map[string]location{}
 	out.fixed.AdditionalContexts = map[string]string{}
@@ -56,8 +56,9 @@ func (j *judge) build(at attr, name string, s types.ServiceConfig) *build {
 	}
 	j.buildDropped(at, b)
 	if ok {
+		j.fetches(at, out)
+		j.buildRuntime(at, out)
 		j.siblingBases(at, name, out)
-		j.buildRuntime(at, b, out)
 	}
 	return out
 }
@@ -87,10 +88,10 @@ func (j *judge) context(at attr, rule, from string) (location, bool) {
 
 // dockerfile finds the Dockerfile, or pins the one in the compose file: the
 // classic builder ignores it there and would build another.
-func (j *judge) dockerfile(at attr, name string, b *types.BuildConfig, out *build) {
+func (j *judge) dockerfile(at attr, name string, b *types.BuildConfig, out *build) (ok bool) {
 	if b.DockerfileInline != "" {
 		out.pinned = j.pin(Pin{Data: []byte(b.DockerfileInline), Mode: 0o644}, name+".Dockerfile").path
-		return
+		return true
 	}
 	out.dockerfile = filepath.ToSlash(b.Dockerfile)
 	written := b.Dockerfile
@@ -103,6 +104,7 @@ func (j *judge) dockerfile(at attr, name string, b *types.BuildConfig, out *buil
 		if f.pin {
 			out.dockerfile, out.pinned = "", f.path
 		}
+		return true
 	case !f.inside || namesGit(f.path):
 		j.deny("BUILD-DOCKERFILE", at.at("dockerfile"), fmt.Sprintf("is %s, which is outside the repository", b.Dockerfile))
 	case f.at == symlink:
@@ -113,7 +115,9 @@ func (j *judge) dockerfile(at attr, name string, b *types.BuildConfig, out *buil
 		rel, _ := filepath.Rel(filepath.FromSlash(out.context.path), filepath.FromSlash(f.path))
 		out.dockerfile = filepath.ToSlash(rel)
 		j.ignoreFile(at.at("dockerfile"), f.path+".dockerignore")
+		return true
 	}
+	return false
 }
 
 // ignoreFile refuses a .dockerignore that leads out of the repository: the

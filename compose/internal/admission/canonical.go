@@ -1,6 +1,31 @@
 package admission
 
+import (
+	"reflect"
+	"strings"
+)
+
 // The canonical file, field by field: what is not here cannot be written.
+
+// canonicalKeys are the attributes that a canonical file can have.
+func canonicalKeys() map[string]bool {
+	keys := map[string]bool{}
+	var walk func(reflect.Type)
+	walk = func(t reflect.Type) {
+		switch t.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Map:
+			walk(t.Elem())
+		case reflect.Struct:
+			for i := range t.NumField() {
+				name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+				keys[name] = true
+				walk(t.Field(i).Type)
+			}
+		}
+	}
+	walk(reflect.TypeFor[canonicalFile]())
+	return keys
+}
 
 type canonicalFile struct {
 	Name     string                      `yaml:"name"`
@@ -156,6 +181,7 @@ type canonicalNetwork struct {
 	Driver     string            `yaml:"driver"`
 	DriverOpts map[string]string `yaml:"driver_opts,omitempty"`
 	Internal   bool              `yaml:"internal,omitempty"`
+	EnableIPv6 bool              `yaml:"enable_ipv6"` // always no, and said: engines can have another default
 	IPAM       canonicalIPAM     `yaml:"ipam"`
 	Labels     map[string]string `yaml:"labels,omitempty"`
 }

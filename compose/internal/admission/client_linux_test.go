@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ import (
 func TestClientAsAProcess(t *testing.T) {
 	client := buildClient(t)
 	opened := watchOpens(t)
+	patience := patience * max(1, (summing(t)/sum))
 	repositories := map[string]repository{}
 	for _, s := range corpus(t) {
 		if len(s.tree) == 1 && !strings.Contains(s.tree["compose.yaml"], "/") {
@@ -65,6 +67,54 @@ func TestClientAsAProcess(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHundredServicesAreSoonPlanned: what a plan of a hundred services takes
+// of the processor, all of the client's process counted. The kernel counts it,
+// so that a busy machine changes little; a slow one is given as much longer as
+// it takes for a sum of its own.
+func TestHundredServicesAreSoonPlanned(t *testing.T) {
+	const most = 200 * time.Millisecond // on a machine that takes sum for its sum
+	c := buildClient(t)
+	c.repo = materialise(t, hundred())
+	c.profiles = filepath.Join(t.TempDir(), "profiles")
+	profile, err := os.ReadFile("../../../profiles/profile.compose-e2e.yaml")
+	succeed(t, err)
+	succeed(t, os.Mkdir(c.profiles, 0o700))
+	succeed(t, os.WriteFile(filepath.Join(c.profiles, "p.yaml"), append(profile, "\nconfig: {max_containers: 100}\n"...), 0o600))
+	best, slow := time.Duration(1<<63-1), sum
+	for range 3 {
+		slow = max(slow, summing(t))
+		answer := c.plan(t)
+		if answer.code != 0 {
+			t.Fatalf("ended with %d: %.400s", answer.code, answer.said)
+		}
+		best = min(best, answer.processor)
+	}
+	allowed := time.Duration(float64(most) * float64(slow) / float64(sum))
+	t.Logf("%v of the processor, of %v", best, allowed)
+	if best > allowed {
+		t.Errorf("takes %v of the processor, more than %v", best, allowed)
+	}
+}
+
+// sum is what summing takes on the machine that the bounds are meant for.
+const sum = 150 * time.Millisecond
+
+// summing is what a sum takes of the processor that neither memory nor the race
+// detector slows down.
+func summing(t *testing.T) time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, after unix.Rusage
+	succeed(t, unix.Getrusage(unix.RUSAGE_THREAD, &before))
+	x := uint64(1)
+	for range 100_000_000 {
+		x = x*6364136223846793005 + 1
+	}
+	runtime.KeepAlive(x)
+	succeed(t, unix.Getrusage(unix.RUSAGE_THREAD, &after))
+	return time.Duration(after.Utime.Nano() - before.Utime.Nano())
 }
 
 // A repository to plan, in memory or laid by a function, and the rule that
@@ -134,6 +184,7 @@ func succeed(t *testing.T, err error) {
 // files it must not read.
 type client struct {
 	binary, home, db, repo string
+	profiles               string // a directory of some, if not empty
 }
 
 func buildClient(t *testing.T) client {
@@ -156,12 +207,13 @@ func buildClient(t *testing.T) client {
 
 // An answer of the client, and what it took.
 type answer struct {
-	pid    int
-	code   int
-	out    []byte
-	said   string
-	took   time.Duration
-	memory uint64 // the most it held, in bytes
+	pid       int
+	code      int
+	out       []byte
+	said      string
+	took      time.Duration
+	processor time.Duration
+	memory    uint64 // the most it held, in bytes
 }
 
 func (c client) plan(t *testing.T) answer {
@@ -170,10 +222,16 @@ func (c client) plan(t *testing.T) answer {
 	cmd := exec.CommandContext(t.Context(), c.binary, "--db", c.db, "plan", "--json", "--input", "repo="+c.repo)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.home, &out, &said
 	cmd.Env = []string{"HOME=" + c.home, "TMPDIR=" + os.TempDir(), "PATH=" + os.Getenv("PATH"), "COMPOSE_FILE=" + c.home + "/compose.yaml", "V=canary"}
+	if c.profiles != "" {
+		cmd.Env = append(cmd.Env, "SANDBOXER_PROFILES="+c.profiles)
+	}
 	begin := time.Now()
 	_ = cmd.Run() // the exit code says it
-	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	return answer{cmd.Process.Pid, cmd.ProcessState.ExitCode(), out.Bytes(), said.String(), time.Since(begin), uint64(usage.Maxrss) << 10}
+	took, state := time.Since(begin), cmd.ProcessState
+	return answer{
+		pid: cmd.Process.Pid, code: state.ExitCode(), out: out.Bytes(), said: said.String(), took: took,
+		processor: state.UserTime() + state.SystemTime(), memory: uint64(state.SysUsage().(*syscall.Rusage).Maxrss) << 10,
+	}
 }
 
 // allowed are what the client may open: its repository, what is its own, and

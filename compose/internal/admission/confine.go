@@ -34,8 +34,11 @@ const (
 	capNice = "SYS_NICE"
 )
 
+// withoutIPv6 turns IPv6 off where it is 1. As 0 it reopens a way to the host.
+var withoutIPv6 = regexp.MustCompile(`^net\.ipv6\.conf\.[a-z0-9_-]+\.disable_ipv6$`)
+
 // safeSysctls belong to the container's own namespaces. IPv6 settings are not
-// among them: they reopen a way to the host.
+// among them.
 var safeSysctls = regexp.MustCompile(`^(net\.core\.somaxconn|net\.ipv4\.(tcp_[a-z0-9_]+|ip_local_port_range|ip_unprivileged_port_start|ping_group_range)|kernel\.(shm[a-z_]+|sem|msg[a-z_]+)|fs\.mqueue\.[a-z_]+)$`)
 
 // grantedSysctls are of the container's network namespace as well.
@@ -55,6 +58,8 @@ func (j *judge) confinement(at attr, s types.ServiceConfig, c *canonicalService)
 	for i, opt := range s.SecurityOpt {
 		name, value, _ := strings.Cut(strings.ReplaceAll(opt, "=", ":"), ":")
 		switch {
+		case name == "label" && value == "disable":
+			j.rewrite("SECURITY-OPT", at.at("security_opt").item(i), "is dropped: the container keeps the label that the host gives it")
 		case name != "no-new-privileges":
 			j.refuse("SECURITY-OPT", at.at("security_opt").item(i), opt)
 		case value == "false":
@@ -80,7 +85,7 @@ func (j *judge) confinement(at attr, s types.ServiceConfig, c *canonicalService)
 	c.PidMode, c.IPCMode, c.Cgroup = s.Pid, s.Ipc, s.Cgroup
 	for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {
 		switch {
-		case safeSysctls.MatchString(name):
+		case safeSysctls.MatchString(name), withoutIPv6.MatchString(name) && s.Sysctls[name] == "1":
 		case grantedSysctls.MatchString(name):
 			j.grant("SYSCTL", at.at("sysctls", name), "is a setting of the container's network that is not known to be harmless", "remove it, or let the profile allow SYSCTL")
 		default:

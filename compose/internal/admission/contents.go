@@ -42,7 +42,7 @@ func (j *judge) content(at attr, key string, c types.FileObjectConfig, family st
 	switch {
 	case f.inside && f.at == symlink:
 		j.deny(family+"-SYMLINK", at.at("file"), "names "+f.problem(c.File))
-	case !f.inside || namesGit(f.path) || f.at != file:
+	case !f.inside || namesGit(f.path) || f.at != file && f.at != directory:
 		j.deny(family+"-FILE", at.at("file"), "names "+f.problem(c.File))
 	case f.pin, f.secret:
 		return f.location, true

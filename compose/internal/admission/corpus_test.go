@@ -295,7 +295,8 @@ func composeConfig(t *testing.T, file string, env map[string]string) (config map
 	t.Helper()
 	home := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), "docker", "compose", "-p", "sbx-"+id, "-f", file, "config", "--format", "json")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "DOCKER_CONFIG=" + home}
+	cmd.Dir = filepath.Dir(file)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "DOCKER_CONFIG=" + home, "PWD=" + cmd.Dir}
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}

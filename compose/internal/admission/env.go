@@ -31,13 +31,15 @@ var errExpansion = errors.New("has more variables than can be replaced")
 // and in a way that makes it write nothing to the process-wide log.
 type expansion struct {
 	left, work int
-	spent      bool            // a budget was exceeded, values are empty from then on
-	unset      map[string]bool // variables without value or default, by name
-	bare       map[string]bool // texts that stand alone on a line of an env file; true if one was looked up as a name, in vain
+	spent      bool              // a budget was exceeded, values are empty from then on
+	unset      map[string]bool   // variables without value or default, by name
+	hollow     map[string]string // texts that had one, as they are without it, and its name
+	missing    string            // the last of them in the text at hand
+	bare       map[string]bool   // texts that stand alone on a line of an env file; true if one was looked up as a name, in vain
 }
 
 func newExpansion() *expansion {
-	return &expansion{left: maxExpansion, work: maxExpansion, unset: map[string]bool{}, bare: map[string]bool{}}
+	return &expansion{left: maxExpansion, work: maxExpansion, unset: map[string]bool{}, hollow: map[string]string{}, bare: map[string]bool{}}
 }
 
 // affords reports whether the templates in a text can be worked through.
@@ -71,11 +73,13 @@ func (e *expansion) mapping(text string, lookup template.Mapping) template.Mappi
 		}
 		if !ok {
 			if !handled[name] {
-				e.unset[name] = true
+				e.unset[name], e.missing = true, name
 			}
 			return "", !strict[name]
 		}
-		if e.left -= len(v); e.left < 0 {
+		// a value that has a $ left in it is looked through with the text that it comes to stand in
+		e.left, e.work = e.left-len(v), e.work-strings.Count(v, "$")*variableCost
+		if e.left < 0 || e.work < 0 {
 			e.spent = true
 			return "", true
 		}
@@ -91,30 +95,45 @@ func (e *expansion) substitute(text string, lookup template.Mapping) (string, er
 	if !e.affords(text) {
 		return "", errExpansion
 	}
-	return template.SubstituteWithOptions(text, e.mapping(text, lookup), template.WithoutLogging)
+	e.missing = ""
+	out, err := template.SubstituteWithOptions(text, e.mapping(text, lookup), template.WithoutLogging)
+	if known, ok := e.hollow[out]; e.missing != "" && (!ok || e.missing < known) {
+		e.hollow[out] = e.missing
+	}
+	return out, err
 }
 
 // readEnv parses an env file of the tree into vars. Variables are looked up
 // in env first, then among those read before, as compose does.
 func (f *files) readEnv(p string, where place, at attr, vars, env map[string]string) bool {
-	return readEnv(f.tree, f.report, &f.err, p, at, "", vars, func(name string) (string, bool) {
+	return f.envs.read(p, at, "", vars, func(name string) (string, bool) {
 		v, ok := env[name]
 		return v, ok
 	})
 }
 
-// readEnv reports what is wrong with the file and whether it was read.
-func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format string, vars map[string]string, lookup func(string) (string, bool)) bool {
+// envFiles reads the env files of one compose file. What they hold, and what
+// becomes of it, is bounded in sum: a file costs each service that names it.
+type envFiles struct {
+	tree   Tree
+	report *report
+	spent  int
+	err    error // what kept the tree from being read
+}
+
+// read reports what is wrong with a file and whether it was read.
+func (f *envFiles) read(p string, at attr, format string, vars map[string]string, lookup func(string) (string, bool)) bool {
+	r := f.report
 	deny := func(id, message string, line int) bool {
 		var hint []string
 		if line > 0 {
 			hint = []string{"write NAME=VALUE on each line"}
 		}
-		r.denyAt(id, place{p, line}, message, hint...)
-		r.violations[len(r.violations)-1].at = at
+		r.denyAt(id, at, place{p, line}, message, hint...)
 		return false
 	}
-	switch there, e := stat(tree, p); {
+	there, e := stat(f.tree, p)
+	switch {
 	case there == symlink:
 		return deny("ENVFILE", fmt.Sprintf("names %s, which is or passes through a symbolic link", p), 0)
 	case there != file:
@@ -122,9 +141,12 @@ func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format strin
 	case e.Size > maxFileBytes:
 		return deny("ENVFILE", fmt.Sprintf("names %s, which is larger than %d bytes", p, maxFileBytes), 0)
 	}
-	text, err := tree.ReadFile(p, maxFileBytes)
+	if f.spent += int(e.Size); f.spent > maxExpansion {
+		return deny("ENVFILE-BOMB", fmt.Sprintf("names %s: the env files of all services hold more than %d bytes", p, maxExpansion), 0)
+	}
+	text, err := f.tree.ReadFile(p, maxFileBytes)
 	if err != nil {
-		*fatal = errors.Join(*fatal, err)
+		f.err = errors.Join(f.err, err)
 		return false
 	}
 	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
@@ -140,6 +162,7 @@ func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format strin
 	for _, m := range bareName.FindAllStringSubmatch(string(text), -1) {
 		x.bare[m[1]] = false
 	}
+	x.left -= f.spent
 	if !x.affords(string(text)) {
 		return deny("ENVFILE-BOMB", fmt.Sprintf("names %s, which %v", p, errExpansion), 0)
 	}
@@ -150,6 +173,7 @@ func readEnv(tree Tree, r *report, fatal *error, p string, at attr, format strin
 		v, ok := vars[name]
 		return v, ok
 	})), format)
+	f.spent = maxExpansion - max(x.left, 0)
 	switch {
 	case x.spent:
 		return deny("ENVFILE-BOMB", fmt.Sprintf("names %s, which expands to more than %d bytes", p, maxExpansion), 0)

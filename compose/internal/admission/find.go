@@ -10,11 +10,11 @@ import (
 )
 
 // FileNames are the compose files looked for, in this order: compose's own
-// names at the root of the tree, then in e2e.
+// names, in its order, at the root of the tree, then in e2e.
 func FileNames() []string {
 	var names []string
 	for _, dir := range []string{"", "e2e"} {
-		for _, name := range []string{"compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"} {
+		for _, name := range []string{"compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"} {
 			names = append(names, path.Join(dir, name))
 		}
 	}
@@ -71,7 +71,27 @@ const (
 	directory
 	symlink // the path passes through or ends at a symbolic link
 	below   // the path passes through a file
+	absurd  // no file can have the path
 )
+
+// The most that Linux takes for a path and for a name in it, in bytes.
+const (
+	maxPath = 4095
+	maxName = 255
+)
+
+// isAbsurd reports whether no file can have a path.
+func isAbsurd(p string) bool {
+	if len(p) > maxPath || strings.Contains(p, "\x00") {
+		return true
+	}
+	for name := range strings.SplitSeq(p, "/") {
+		if len(name) > maxName {
+			return true
+		}
+	}
+	return false
+}
 
 // stat looks a clean relative path up, component by component: a link in the
 // middle would be followed by the host.

@@ -94,6 +94,30 @@ volumes:
 	}
 }
 
+// TestManyFindings: of very many, those that come first are told, and how many there are besides.
+func TestManyFindings(t *testing.T) {
+	_, a, err := admission.Check(t.Context(), request(memoryTree{
+		"compose.yaml": "services: {a: {image: x, sysctls: {" + numbered(700, "v%03d: 1, ") + "}, environment: {" + numbered(800, "V%03d: , ") + "}}}",
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(a.Violations); n != 501 || a.Violations[499].Path != "services.a.sysctls.v499" || a.Violations[500].Message != "and 200 more, which are not listed" {
+		t.Errorf("%d violations, the last: %+v", n, a.Violations[n-1])
+	}
+	if n := len(a.Rewrites); n != 501 || a.Rewrites[499].Path != "services.a.environment.V499" || a.Rewrites[500].Path != "compose.yaml" || a.Rewrites[500].Message != "and 300 more, which are not listed" {
+		t.Errorf("%d rewrites, the last: %+v", n, a.Rewrites[n-1])
+	}
+}
+
+// TestManyFindingsOfAnUnreadableFile: there is more to tell than there is a file to tell it of.
+func TestManyFindingsOfAnUnreadableFile(t *testing.T) {
+	_, a, err := admission.Check(t.Context(), request(memoryTree{"compose.yaml": "- a", ".env": numbered(600, "COMPOSE_%d=x\n")}))
+	if err != nil || len(a.Violations) != 1 || len(a.Rewrites) != 501 {
+		t.Errorf("%v, %d rewrites, %v", a.Violations, len(a.Rewrites), err)
+	}
+}
+
 // TestBrokenFiles: what cannot be loaded says where and why, without a path of this machine.
 func TestBrokenFiles(t *testing.T) {
 	tests := map[string]struct {
@@ -133,7 +157,7 @@ func TestBrokenFiles(t *testing.T) {
 		"link in context":    {memoryTree{"compose.yaml": "services:\n  a:\n    build: ./l/x\n", "l": "-> y", "y/x/Dockerfile": ""}, []string{"compose.yaml:3 BUILD-SYMLINK"}},
 		"missing Dockerfile": {memoryTree{"compose.yaml": "services:\n  a:\n    build: .\n"}, []string{"compose.yaml:3 BUILD-DOCKERFILE", "Dockerfile, which does not exist"}},
 		"file as context":    {memoryTree{"compose.yaml": "services:\n  a:\n    build: ./f\n", "f": ""}, []string{"compose.yaml:3 BUILD-CONTEXT", "is a file"}},
-		"secret directory":   {memoryTree{"compose.yaml": "services: {a: {image: x, secrets: [s]}}\nsecrets:\n  s: {file: ./d}\n", "d/x": ""}, []string{"compose.yaml:3 SECRET-FILE", "is a directory"}},
+		"missing secret":     {memoryTree{"compose.yaml": "services: {a: {image: x, secrets: [s]}}\nsecrets:\n  s: {file: ./d}\n"}, []string{"compose.yaml:3 SECRET-FILE", "does not exist"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -43,25 +43,18 @@ func (j *judge) runtime(at attr, s types.ServiceConfig) {
 
 // buildRuntime refuses builds that run programs: the builder does so on the
 // host's kernel, whatever the containers run under.
-func (j *judge) buildRuntime(at attr, b *types.BuildConfig, out *build) {
+func (j *judge) buildRuntime(at attr, out *build) {
 	if !j.Policy.gvisor() || j.Tree == nil {
 		return
 	}
-	text := []byte(b.DockerfileInline)
-	if len(text) == 0 {
-		var err error
-		if text, err = j.Tree.ReadFile(path.Join(out.context.path, out.dockerfile), maxDockerfile); err != nil {
-			j.grant("BUILD-ISOLATION", at, fmt.Sprintf("has a Dockerfile that cannot be read: %v", err))
-			return
-		}
+	text, problem := j.readDockerfile(out)
+	if problem != "" {
+		return // refused elsewhere
 	}
-	if line := runsPrograms(string(text)); line != "" {
+	if line := runsPrograms(text); line != "" {
 		j.grant("BUILD-ISOLATION", at, fmt.Sprintf("may run programs on the host's kernel: %q", line))
 	}
 }
-
-// maxDockerfile is far more than any Dockerfile needs, in bytes.
-const maxDockerfile = 1 << 20
 
 // idleInstructions of a Dockerfile start no program while it is built.
 var idleInstructions = []string{"COPY", "ADD", "ENTRYPOINT", "CMD", "ENV", "LABEL", "EXPOSE", "USER", "WORKDIR", "VOLUME", "ARG", "STOPSIGNAL", "HEALTHCHECK", "SHELL", "MAINTAINER"}

@@ -155,6 +155,46 @@ var honest = map[string]struct {
 			"services/a/configs": []any{map[string]any{"source": "c"}, map[string]any{"source": "f", "target": "/etc/f"}},
 		},
 	},
+	"a directory as a config and as a secret": {
+		tree: memoryTree{
+			"compose.yaml": "services: {a: {image: x, configs: [{source: c, target: /etc/conf.d}], secrets: [s]}}\nconfigs: {c: {file: ./conf.d}}\nsecrets: {s: {file: keys}}",
+			"conf.d/a":     "a", "keys/k": "k",
+		},
+		want: map[string]any{"configs/c/file": pinDir + "/0002-conf.d", "secrets/s/file": pinDir + "/0001-keys"},
+	},
+	"IPv6 turned off, a label turned off, a part of the memory": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, mem_limit: 1000m, sysctls: [net.ipv6.conf.all.disable_ipv6=1, net.ipv6.conf.default.disable_ipv6=1], security_opt: ['label:disable', label=disable], tmpfs: ['/run:size=50%,exec']}}"},
+		want: map[string]any{
+			"services/a/sysctls": map[string]any{"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"}, "services/a/security_opt": []any{"no-new-privileges:true"},
+			"services/a/tmpfs": []any{"/run:exec,nodev,nosuid,size=524288000"},
+		},
+	},
+	"many ports, one by one and in ranges": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, ports: [" + numbered(40, "'%d01:8000', ") + "'9000-9030:9000-9030', '9031-9061:9031-9061/udp']}}"},
+		want: map[string]any{"services/a/ports": nil},
+	},
+	"paths that begin with PWD": {
+		tree: memoryTree{
+			"compose.yaml": "include: ['${PWD}/db/one.yml']\nx-v: &v '$PWD/shared:/shared:ro'\nx-s: &s {volumes: [*v, '${PWD}:/all:ro', '${PWD:-.}/app:/app:ro', '${DATA:-${PWD}/data}:/data', {type: bind, source: $PWD/long, target: /long}]}\n" +
+				"services:\n  a: {<<: *s, image: x, env_file: '${PWD}/a.env', configs: [c], secrets: [s]}\n" +
+				"  b: {build: {context: '${PWD}/app', additional_contexts: ['more=$PWD/more']}}\n" +
+				"  c: {build: $PWD/app}\n  d: {extends: {file: $PWD/common/base.yml, service: d}}\n" +
+				"  e: {image: x, volumes: ['bound:/bound:ro'], env_file: [{path: $PWD/a.env}]}\n" +
+				"configs: {c: {file: '${PWD?}/app/c.conf'}}\nsecrets: {s: {file: $PWD/s.txt}}\nvolumes: {bound: {driver_opts: {type: none, o: bind, device: '${PWD}/data'}}}",
+			"db/one.yml": "services: {db: {image: x, volumes: ['$PWD/init:/init:ro', './own:/own:ro']}}", "db/own/x": "", "init/x": "",
+			"common/base.yml": "services: {d: {image: x, volumes: ['${PWD}/data:/d:ro', './own:/own:ro']}}", "common/own/x": "",
+			"a.env": "A=1\n", "app/Dockerfile": "FROM scratch", "app/c.conf": "c", "s.txt": "s", "shared/x": "", "data/x": "", "long/x": "", "more/x": "",
+		},
+		want: map[string]any{
+			"services/a/environment": map[string]any{"A": "1"}, "services/b/build/context": workdir + "/app", "services/b/build/dockerfile": "Dockerfile",
+			"services/b/build/additional_contexts": map[string]any{"more": workdir + "/more"}, "services/c/build/context": workdir + "/app",
+		},
+	},
+	"PWD as an input": {
+		tree: memoryTree{"compose.yaml": "services: {a: {image: x, volumes: ['${PWD}/x:/x:ro']}}", "sub/x/f": ""},
+		env:  map[string]string{"PWD": "./sub"},
+		want: map[string]any{"services/a/volumes": []any{map[string]any{"type": "bind", "source": workdir + "/sub/x", "target": "/x", "read_only": true, "bind": map[string]any{"create_host_path": false}}}},
+	},
 	"limits in both spellings, and none": {
 		tree: memoryTree{"compose.yaml": "services:\n  a: {image: x, cpus: 0.1, mem_limit: 64m, pids_limit: 10}\n  b: {image: x, deploy: {replicas: 2, resources: {limits: {cpus: '1.5', memory: 8G, pids: -1}, reservations: {memory: 32m}}, restart_policy: {condition: on-failure, max_attempts: 3}}}\n  c: {image: x}\n"},
 		want: map[string]any{
@@ -424,7 +464,7 @@ func TestProfileLoosens(t *testing.T) {
 // TestStandIn: what a stock host does not have, compose creates; what it has
 // is never mounted, nor anything in its place.
 func TestStandIn(t *testing.T) {
-	_, a, file := accept(t, request(memoryTree{"compose.yaml": "services: {a: {image: x, volumes: ['/mnt/media/:/m:ro']}, b: {image: x, volumes: ['/mnt/media:/n', '/data:/d']}}"}))
+	_, a, file := accept(t, request(memoryTree{"compose.yaml": "services: {a: {image: x, volumes: ['/mnt/media/:/m:ro']}, b: {image: x, volumes: ['/mnt/media:/n', '/data:/d', '/home/me/app:/h', '/var/lib/app/data:/v']}}"}))
 	standIn := func(pin, target string, more ...any) map[string]any {
 		m := map[string]any{"type": "bind", "source": pinDir + pin, "target": target, "bind": map[string]any{"create_host_path": false}}
 		if len(more) > 0 {
@@ -433,7 +473,7 @@ func TestStandIn(t *testing.T) {
 		return m
 	}
 	for service, want := range map[string][]any{
-		"a": {standIn("/0001-media", "/m", "ro")}, "b": {standIn("/0001-media", "/n"), standIn("/0002-data", "/d")},
+		"a": {standIn("/0001-media", "/m", "ro")}, "b": {standIn("/0001-media", "/n"), standIn("/0002-data", "/d"), standIn("/0003-app", "/h"), standIn("/0004-data", "/v")},
 	} {
 		if diff := cmp.Diff(want, at(file, "services/"+service+"/volumes")); diff != "" {
 			t.Errorf("%s: %s", service, diff)
@@ -444,10 +484,20 @@ func TestStandIn(t *testing.T) {
 	}) {
 		t.Errorf("the plan does not say so: %v", a.Rewrites)
 	}
-	for _, source := range []string{"/", "/etc", "/mnt/../etc", "/srv/docker.sock", "~/x", "../x", "c:/x", "//etc", "/var/lib/docker", "/home/me", "/run", "/tmp/x"} {
+	for _, source := range []string{"/", "/etc", "/mnt/../etc", "/srv/docker.sock", "~/x", "../x", "c:/x", "//etc", "/var/lib/docker", "/var/lib/docker/volumes", "/var/lib", "/var/log/x", "/home/me", "/home/me/.ssh", "/run", "/tmp/x"} {
 		req := request(memoryTree{"compose.yaml": "services: {a: {image: x, volumes: [{type: bind, source: '" + source + "', target: /h, bind: {create_host_path: true}}]}}"})
 		if _, a, err := admission.Check(t.Context(), req); err != nil || !has(a, "BIND-OUTSIDE") {
 			t.Errorf("%s: %v %v", source, a, err)
+		}
+	}
+	for _, text := range []string{
+		"services: {a: {image: x, volumes: ['$GONE/conf:/conf']}}",
+		"services: {a: {image: x, volumes: [{type: bind, source: '${GONE}/conf', target: /conf, bind: {create_host_path: true}}]}}",
+		"x-a: &a {volumes: ['${GONE}/conf/:/conf']}\nservices: {b: {image: x, volumes: ['./a:/a', './b:/b']}, a: {extends: b, <<: *a}}",
+	} {
+		_, a, err := admission.Check(t.Context(), request(memoryTree{"compose.yaml": text}))
+		if err != nil || len(a.Violations) != 1 || strings.Count(a.Violations[0].Message, "the variable GONE is not set") != 1 || !strings.Contains(a.Violations[0].Hint, "declare GONE") {
+			t.Errorf("%s: %v %v", text, a.Violations, err)
 		}
 	}
 	req := request(memoryTree{"compose.yaml": "services: {a: {image: x, volumes: [{type: bind, source: /data, target: /h, bind: {create_host_path: false}}]}}"})
@@ -489,6 +539,7 @@ func TestFindsTheFile(t *testing.T) {
 		err  error
 	}{
 		"compose.yaml first":     {memoryTree{"docker-compose.yml": text, "compose.yml": text, "compose.yaml": "services: {a: {image: x, volumes: ['.:/r']}}"}, "", workdir, nil},
+		"compose's own order":    {memoryTree{"docker-compose.yaml": text, "docker-compose.yml": "services: {a: {image: x, volumes: ['.:/r']}}"}, "", workdir, nil},
 		"then e2e":               {memoryTree{"e2e/docker-compose.yml": "services: {a: {image: x, volumes: ['.:/r']}}", "other/compose.yaml": text}, "", workdir + "/e2e", nil},
 		"the one that was named": {memoryTree{"compose.yaml": text, "x/y.yml": "services: {a: {image: x, volumes: ['.:/r']}}"}, "./x/y.yml", workdir + "/x", nil},
 		"none":                   {memoryTree{"README": ""}, "", "", sandboxer.ErrNotFound},

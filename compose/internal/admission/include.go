@@ -20,7 +20,7 @@ func (f *files) includes(s *source, base string, env map[string]string, stack []
 	}
 	entries := target(found.value)
 	if entries.Kind != yaml.SequenceNode {
-		f.report.denyAt("LOAD", place{s.path, found.key.Line}, "include is not a list", "write include: [FILE]")
+		f.report.denyAt("LOAD", nil, place{s.path, found.key.Line}, "include is not a list", "write include: [FILE]")
 		remove(s.root, "include")
 		return
 	}
@@ -36,10 +36,10 @@ func (f *files) includes(s *source, base string, env map[string]string, stack []
 // include resolves one entry: its files, the directory their paths start in,
 // and the variables they see. It is nil if something about it was refused.
 func (f *files) include(n *yaml.Node, at attr, base string, env map[string]string, stack []string) *yaml.Node {
-	before := len(f.report.violations)
+	before := f.report.violations.count()
 	paths := f.references(scalars(n, "path"), at.at("path"), base)
 	if len(paths) == 0 {
-		if len(f.report.violations) == before {
+		if f.report.violations.count() == before {
 			f.report.deny("INCLUDE", at, "names no file")
 		}
 		return nil
@@ -175,7 +175,7 @@ func (f *files) directory(at attr, n *yaml.Node, base string) (string, bool) {
 
 // literal makes a path of the tree of a text that holds no variable.
 func (f *files) literal(rule string, at attr, n *yaml.Node, base string) (string, bool) {
-	switch v := n.Value; {
+	switch v := f.here(n.Value, base); {
 	case n.Kind != yaml.ScalarNode || v == "":
 		f.report.deny(rule, at, "names no file")
 	case strings.Contains(v, "$"):
@@ -184,6 +184,8 @@ func (f *files) literal(rule string, at attr, n *yaml.Node, base string) (string
 		f.report.deny(rule, at, fmt.Sprintf("names %s, which is fetched from elsewhere", v))
 	case isForeign(v):
 		f.report.deny(rule, at, fmt.Sprintf("names %s, which is outside the repository", v))
+	case isAbsurd(v):
+		f.report.deny(rule, at, fmt.Sprintf("names %s, which no file can be called", v))
 	default:
 		p := path.Join(base, v)
 		if leaves(p) || namesGit(p) {

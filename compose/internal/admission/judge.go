@@ -30,7 +30,7 @@ type judge struct {
 	project *types.Project
 	env     map[string]string // what variables were looked up in
 	placed  string            // the runtime of the placement, when a canonical file is read back
-	err     error             // what kept the tree from being read
+	envs    *envFiles
 
 	result   *Plan
 	images   map[string]string // what services of this file build, by the name they give it
@@ -38,6 +38,8 @@ type judge struct {
 	bound    map[string]string // directories of volumes that are bind mounts, by key
 
 	standIns map[string]location // empty directories, by the path of the host they stand for
+	added    map[string][]string // what is wrong with the ADDs of Dockerfiles, by their text
+	looked   int                 // bytes of Dockerfiles that were looked through
 }
 
 func (j *judge) plan() *Plan {
@@ -54,7 +56,7 @@ func (j *judge) plan() *Plan {
 	if j.denied() && len(j.project.Services) > 10*j.Policy.MaxContainers {
 		return nil // one finding is enough
 	}
-	j.bound, j.standIns = map[string]string{}, map[string]location{}
+	j.bound, j.standIns, j.added = map[string]string{}, map[string]location{}, map[string][]string{}
 	j.topLevel()
 	j.images = map[string]string{}
 	for name, s := range j.project.Services {
@@ -277,8 +279,21 @@ func (j *judge) image(at attr, name string, s types.ServiceConfig) (image, built
 		return "", ""
 	}
 	named = reference.TagNameOnly(named)
-	if registry, _, _ := strings.Cut(reference.Domain(named), ":"); strings.EqualFold(registry+"/", imageNamespace) {
+	// The engine is told a name without docker.io. Without it, the rest may
+	// begin with another registry.
+	told := reference.FamiliarString(named)
+	again, err := reference.ParseNormalizedNamed(told)
+	switch {
+	case err != nil || ofSandbox(again):
 		j.deny("IMAGE", at, fmt.Sprintf("is %s, which belongs to a sandbox", s.Image))
+	case again.String() != named.String():
+		j.deny("IMAGE", at, fmt.Sprintf("is %s, which the engine takes for %s", s.Image, again))
 	}
-	return reference.FamiliarString(named), ""
+	return told, ""
+}
+
+// ofSandbox reports whether an image has a name of those that sandboxes build.
+func ofSandbox(image reference.Named) bool {
+	registry, _, _ := strings.Cut(reference.Domain(image), ":")
+	return strings.EqualFold(registry+"/", imageNamespace)
 }

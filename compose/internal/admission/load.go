@@ -38,6 +38,7 @@ func load(ctx context.Context, req Request, f *files, r *report) *loaded {
 	}
 	defer os.RemoveAll(root)
 	f.root, f.projectDir = root, req.ProjectDir
+	_, f.hasPWD = req.Env["PWD"]
 	env := f.dotEnv(&req)
 	main := f.collect(req.File, env)
 	if main == nil || f.err != nil {
@@ -124,7 +125,7 @@ func (l *loading) load(ctx context.Context, consistent bool) (p *types.Project, 
 	if err == nil && l.expansion.spent {
 		err = errExpansion
 	}
-	l.report.unset = slices.Sorted(maps.Keys(l.expansion.unset))
+	l.report.unset, l.report.hollow = l.expansion.unset, l.expansion.hollow
 	return p, err
 }
 
@@ -146,10 +147,10 @@ func (l *loading) casts(own map[tree.Path]interpolation.Cast) map[tree.Path]inte
 			casts[tree.Path(string(each)+"."+attribute)] = func(value string) (any, error) { return plainBoolean(value), nil }
 		}
 	}
-	if len(l.files.sources) == 0 {
-		return casts // a canonical file
-	}
 	keys := l.files.keys()
+	if len(l.files.sources) == 0 {
+		keys = canonicalKeys()
+	}
 	maps.DeleteFunc(casts, func(p tree.Path, _ interpolation.Cast) bool {
 		return slices.ContainsFunc(p.Parts(), func(part string) bool {
 			return part != tree.PathMatchAll && part != tree.PathMatchList && !keys[part]
@@ -223,11 +224,19 @@ func (p *portRanges) cast(value string) (any, error) {
 
 // reportFindings turns what the loader noticed on its way into findings.
 func (l *loading) reportFindings(p *types.Project) {
-	for _, value := range l.ports.refused {
-		l.report.deny("PORT-RANGE", l.files.search(value, attr{"services"}), fmt.Sprintf("lists more than %d ports: %s", maxPortRange, value))
+	var texts, users map[string]attr
+	if len(l.ports.refused)+len(l.report.unset) > 0 {
+		texts, users = l.files.index()
 	}
-	for _, name := range l.report.unset {
-		l.report.rewrite("VARIABLE", l.files.searchVariable(name), fmt.Sprintf("%s is not set and stands for nothing: declare it as an input of the profile, or set it in .env", name))
+	for _, value := range l.ports.refused {
+		at := texts[value]
+		if at == nil {
+			at = attr{"services"}
+		}
+		l.report.deny("PORT-RANGE", at, fmt.Sprintf("lists more than %d ports: %s", maxPortRange, value))
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.report.unset)) {
+		l.report.rewrite("VARIABLE", users[name], fmt.Sprintf("%s is not set and stands for nothing: declare it as an input of the profile, or set it in .env", name))
 	}
 	for _, u := range l.unsupported {
 		at := located(u.Path)
@@ -382,7 +391,7 @@ func (l *loading) attribute(text string) attr {
 		return attr{"services", m[1]}
 	}
 	if m := specInText.FindStringSubmatch(text); m != nil {
-		return l.files.find(nil, func(written string) bool { return l.replaced(written) == m[1] })
+		return l.files.find(func(_ attr, written string) bool { return l.replaced(written) == m[1] })
 	}
 	return nil
 }

@@ -74,6 +74,8 @@ func (j *judge) mounts(at attr, s types.ServiceConfig, out *service) {
 func (j *judge) target(at attr, target string) {
 	clean := path.Clean(target)
 	switch {
+	case isAbsurd(target):
+		j.deny("VOL-TARGET", at.at("target"), fmt.Sprintf("is %s, which no file can be called", target))
 	case len(target) > 1 && target[1] == ':':
 		j.deny("VOL-TARGET", at.at("target"), fmt.Sprintf("is %s, which reads like a Windows drive", target), "give the volume a name of more than one letter")
 	case !path.IsAbs(target):
@@ -107,6 +109,8 @@ func (j *judge) bind(at attr, v types.ServiceVolumeConfig) (location, bool) {
 	}
 	f := j.paths.find(v.Source)
 	switch {
+	case f.at == absurd:
+		j.deny("BIND-MISSING", at, "binds "+f.problem(v.Source), "name a path of at most 4095 bytes, with names of at most 255")
 	case !f.inside:
 		return j.outside(at, v)
 	case namesGit(f.path):
@@ -125,21 +129,41 @@ func (j *judge) bind(at attr, v types.ServiceVolumeConfig) (location, bool) {
 }
 
 // hostOwn are directories of every Linux system: what is in them is the host's.
+// Below /home and /var/lib it has what it came with and what is hidden.
 var hostOwn = []string{"bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "var"}
+
+// hostLibraries are directories of /var/lib whose content is the system's.
+var hostLibraries = []string{"apt", "cni", "containerd", "containers", "dbus", "docker", "dpkg", "kubelet", "lxc", "lxd", "pacman", "rancher", "rpm", "snapd", "systemd"}
+
+// isHostOwn reports whether an absolute path is what any Linux system has, or
+// what somebody keeps at home and compose would not create.
+func isHostOwn(source string) bool {
+	parts := strings.Split(strings.TrimPrefix(path.Clean(source), "/"), "/")
+	if len(parts) > 2 && !strings.Contains(source, "/.") {
+		switch {
+		case parts[0] == "home":
+			return false
+		case parts[0] == "var" && parts[1] == "lib":
+			return slices.Contains(hostLibraries, parts[2])
+		}
+	}
+	return slices.Contains(hostOwn, parts[0])
+}
 
 // outside judges a bind of what is not in the repository. Compose creates a
 // directory that the host does not have; where a stock host has none, an empty
 // one of the sandbox's own is the same to every container.
 func (j *judge) outside(at attr, v types.ServiceVolumeConfig) (location, bool) {
-	source := v.Source
-	first, _, _ := strings.Cut(strings.TrimPrefix(source, "/"), "/")
+	source, missing := v.Source, j.misses(v.Source)
 	switch {
 	case strings.HasSuffix(source, "docker.sock"):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which is root on the host", source), "remove it; no sandbox is given the engine")
 	case strings.HasPrefix(source, "~"):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, a home directory", source))
-	case !path.IsAbs(source) || path.Clean(source) != strings.TrimSuffix(source, "/") || slices.Contains(hostOwn, first) || j.Tree == nil || j.paths.read(source):
+	case !path.IsAbs(source) || path.Clean(source) != strings.TrimSuffix(source, "/") || isHostOwn(source) || j.Tree == nil || j.paths.read(source):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which is outside the repository", source))
+	case missing != "": // what it names is not what was meant
+		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which is outside the repository; %s", source, variableUnset(missing)), declare(missing))
 	case v.Bind != nil && !bool(v.Bind.CreateHostPath):
 		j.deny("BIND-OUTSIDE", at, fmt.Sprintf("binds %s, which the host must already have", source))
 	default:
@@ -151,6 +175,16 @@ func (j *judge) outside(at attr, v types.ServiceVolumeConfig) (location, bool) {
 		return j.standIns[source], true
 	}
 	return location{}, false
+}
+
+// misses is the variable that is not set in what gave a mount its source.
+func (j *judge) misses(source string) (name string) {
+	for text, missing := range j.hollow {
+		if rest, ok := strings.CutPrefix(text, source); ok && (rest == "" || rest[0] == ':') && (name == "" || missing < name) {
+			name = missing
+		}
+	}
+	return name
 }
 
 // pinNested moves every bind out of the workspace that lies below a directory
@@ -211,12 +245,18 @@ func (j *judge) eachBind(do func(at attr, m *mount)) {
 	}
 }
 
+// maxPinBase is what a pin's name has of the name of what is copied, in bytes:
+// the host takes no more than 255 in all.
+const maxPinBase = 200
+
 // pin adds a file or directory outside the workspace.
 func (j *judge) pin(p Pin, base string) location {
 	if len(j.result.Pins) == maxPinned {
 		j.deny("LIMIT", attr{"services"}, fmt.Sprintf("need more than %d copies of files: secrets, configs and binds below writable directories", maxPinned), "bind directories instead of single files")
 	}
-	p.Name = fmt.Sprintf("%04d-%s", len(j.result.Pins)+1, strings.Map(plainRune, base))
+	base = strings.Map(plainRune, base)
+	base = base[max(0, len(base)-maxPinBase):]
+	p.Name = fmt.Sprintf("%04d-%s", len(j.result.Pins)+1, base)
 	j.result.Pins = append(j.result.Pins, p)
 	return location{pin: true, path: p.Name}
 }
@@ -252,6 +292,17 @@ func byteSize(s string) (int64, error) {
 	return int64(size), err
 }
 
+// tmpfsSize reads the size of a tmpfs, which may be a part of the memory there
+// is: here, of what the container has.
+func tmpfsSize(s string, memory int64) (int64, error) {
+	percent, ok := strings.CutSuffix(s, "%")
+	if !ok {
+		return byteSize(s)
+	}
+	part, err := strconv.ParseUint(percent, 10, 8)
+	return memory / 100 * int64(part), err
+}
+
 // smaller is the lesser of a size that was asked for and one that is allowed, where 0 is none.
 func smaller(asked, most int64) int64 {
 	if asked <= 0 || most > 0 && asked > most {
@@ -269,7 +320,7 @@ func (j *judge) tmpfs(at attr, written string, memory int64) string {
 		key, value, _ := strings.Cut(option, "=")
 		switch key {
 		case "size":
-			asked, err := byteSize(cmp.Or(value, "0"))
+			asked, err := tmpfsSize(cmp.Or(value, "0"), memory)
 			if err != nil {
 				j.deny("LOAD", at, fmt.Sprintf("has the size %q", value), "write a size such as 64m")
 			}

@@ -117,12 +117,12 @@ func (j *judge) ports(at attr, all []types.ServicePortConfig) {
 	if len(all) == 0 {
 		return
 	}
-	if len(all) > maxPublished {
-		j.grant("PORT-RANGE", at, fmt.Sprintf("lists %d ports; a service may list %d", len(all), maxPublished))
+	if n := longestRow(all); n > maxInRow {
+		j.grant("PORT-RANGE", at, fmt.Sprintf("lists %d ports in a row; a service may list %d", n, maxInRow))
 	}
 	var published []string
 	for _, p := range all {
-		if p.Published != "" && len(published) < maxPublished {
+		if p.Published != "" && len(published) < maxPortsTold {
 			published = append(published, fmt.Sprintf("%s for %d", p.Published, p.Target))
 		}
 	}
@@ -131,6 +131,19 @@ func (j *judge) ports(at attr, all []types.ServicePortConfig) {
 		return
 	}
 	j.rewrite("PORTS", at, fmt.Sprintf("takes no port of the host (%s): reach it with Dial or forward", strings.Join(published, ", ")))
+}
+
+// longestRow is how many ports follow one another, as those of a range do. One
+// by one, a file may list as many as it has room for: none is published.
+func longestRow(all []types.ServicePortConfig) int {
+	longest, row := 0, 0
+	for i, p := range all {
+		if row++; i > 0 && (p.Target != all[i-1].Target+1 || p.Protocol != all[i-1].Protocol) {
+			row = 1
+		}
+		longest = max(longest, row)
+	}
+	return longest
 }
 
 var exposed = regexp.MustCompile(`^(\d+)(?:-(\d+))?(?:/(?:tcp|udp|sctp))?$`)

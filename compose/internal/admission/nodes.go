@@ -28,36 +28,51 @@ func collect(n *yaml.Node, seen map[string]bool, all *[]child) {
 	if n == nil || n.Kind != yaml.MappingNode {
 		return
 	}
-	var merged []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		switch {
-		case key.Value == "<<" && key.ShortTag() == "!!merge":
-			merged = append(merged, value)
-		case !seen[key.Value]:
+		if key := n.Content[i]; !isMerge(key) && !seen[key.Value] {
 			seen[key.Value] = true
-			*all = append(*all, child{key, value})
+			*all = append(*all, child{key, n.Content[i+1]})
 		}
 	}
-	for _, m := range merged {
-		if m = target(m); m.Kind == yaml.SequenceNode {
-			for _, item := range m.Content {
-				collect(target(item), seen, all)
-			}
-			continue
-		}
-		collect(m, seen, all)
+	for _, m := range merged(n) {
+		collect(target(m), seen, all)
 	}
 }
 
-// get finds the entry of a key; both nodes are nil if there is none.
+// get finds the entry of a key; both nodes are nil if there is none. A report
+// asks for one of thousands of keys again and again, so it makes no list of them.
 func get(n *yaml.Node, key string) child {
-	for _, c := range children(n) {
-		if c.key.Value == key {
+	if n = target(n); n == nil || n.Kind != yaml.MappingNode {
+		return child{}
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if k := n.Content[i]; k.Value == key && !isMerge(k) {
+			return child{k, n.Content[i+1]}
+		}
+	}
+	for _, m := range merged(n) {
+		if c := get(m, key); c.key != nil {
 			return c
 		}
 	}
 	return child{}
+}
+
+func isMerge(key *yaml.Node) bool { return key.Value == "<<" && key.ShortTag() == "!!merge" }
+
+// merged lists the mappings that a mapping merges, the one that counts first.
+func merged(n *yaml.Node) (all []*yaml.Node) {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if !isMerge(n.Content[i]) {
+			continue
+		}
+		if m := target(n.Content[i+1]); m.Kind == yaml.SequenceNode {
+			all = append(all, m.Content...)
+		} else {
+			all = append(all, m)
+		}
+	}
+	return all
 }
 
 // set gives a mapping an entry of its own, before whatever it merges.

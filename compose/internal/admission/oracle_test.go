@@ -299,6 +299,9 @@ func (o *oracle) service(at string, v any) {
 		"sysctls": func(at string, v any) {
 			m, _ := v.(map[string]any)
 			for name, value := range m {
+				if off, _ := regexp.MatchString(`^net\.ipv6\.conf\.[^.]+\.disable_ipv6$`, name); off && value == "1" {
+					continue
+				}
 				o.sysctl(at, name)
 				o.free()(at, value)
 			}
@@ -573,11 +576,14 @@ func (o *oracle) ulimits(at string, v any) {
 func (o *oracle) network(at string, v any) {
 	n, _ := v.(map[string]any)
 	key := path.Base(at)
+	if n["enable_ipv6"] != false {
+		o.say(at, "may have IPv6")
+	}
 	if options, _ := n["driver_opts"].(map[string]any); !o.open() && (n["internal"] != true || options["com.docker.network.bridge.inhibit_ipv4"] != "true") {
 		o.say(at, "leads out of the sandbox")
 	}
 	o.object(at, v, fields{
-		"name": o.is(o.place.Project + "_" + key), "driver": o.is("bridge"), "internal": o.bool(), "labels": o.labels(),
+		"name": o.is(o.place.Project + "_" + key), "driver": o.is("bridge"), "internal": o.bool(), "enable_ipv6": o.is(false), "labels": o.labels(),
 		"ipam": o.same(map[string]any{"config": []any{map[string]any{"subnet": o.place.Subnets[key].String()}}}),
 		"driver_opts": func(at string, v any) {
 			o.object(at, v, fields{"com.docker.network.bridge.inhibit_ipv4": o.is("true"), "com.docker.network.driver.mtu": o.like(`\d{3,4}`)})
@@ -678,7 +684,7 @@ secrets: {s: {file: ./s.txt}}
 		{"name: \"sbx-", "include: [x]\nname: \"sbx-"},
 		{"service:b", "container:b"}, {"service:b", "host"}, {"service:b", "service:c"},
 		{"$$HOME", "$HOME"}, {"no-new-privileges:true", "seccomp:unconfined"}, {"      - \"MKNOD\"\n", ""},
-		{"on-failure:5", "always"}, {"json-file", "syslog"}, {"internal: true", "internal: false"}, {"inhibit_ipv4\": \"true\"", "inhibit_ipv4\": \"false\""},
+		{"on-failure:5", "always"}, {"json-file", "syslog"}, {"internal: true", "internal: false"}, {"\"enable_ipv6\": false", "\"enable_ipv6\": true"}, {"    \"enable_ipv6\": false\n", ""}, {"inhibit_ipv4\": \"true\"", "inhibit_ipv4\": \"false\""},
 		{"\"com.docker.network.bridge.inhibit_ipv4\"", "\"com.docker.network.bridge.name\""}, {"driver: \"bridge\"", "driver: \"macvlan\""},
 		{"_front\"", "_fronts\""}, {"device: \"tmpfs\"", "device: \"/etc\""}, {"nodev,nosuid,size", "bind,nodev,nosuid,size"}, {"10.201.0.0/28", "10.0.0.0/8"},
 		{"/src/src\"", "/src/.git\""}, {"/src/src\"", "/src/link\""}, {"/src/src\"", "\""}, {workdir + "/src\"", "/etc\""}, {workdir + "/src\"", workdir + "/../x\""},

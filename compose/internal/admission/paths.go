@@ -32,6 +32,9 @@ type treePaths struct {
 }
 
 func (t treePaths) find(p string) found {
+	if isAbsurd(p) {
+		return found{at: absurd}
+	}
 	rel, err := filepath.Rel(filepath.Join(t.root, "tree"), filepath.FromSlash(p))
 	switch {
 	case filepath.IsAbs(p) && t.root != "" && err == nil && !leaves(filepath.ToSlash(rel)):
@@ -88,6 +91,8 @@ func (l location) on(place Placement) string {
 // problem completes "PATH, which …" for what is not there as it should be.
 func (f found) problem(p string) string {
 	switch {
+	case f.at == absurd:
+		return fmt.Sprintf("%s, which no file can be called", p)
 	case !f.inside:
 		return fmt.Sprintf("%s, which is outside the repository", p)
 	case f.at == symlink:

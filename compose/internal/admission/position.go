@@ -1,6 +1,8 @@
 package admission
 
 import (
+	"iter"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -83,24 +85,40 @@ func step(n *yaml.Node, part string) (*yaml.Node, int) {
 	return nil, 0
 }
 
-// search finds the attribute whose text is value.
-func (f *files) search(value string, otherwise attr) attr {
-	return f.find(otherwise, func(text string) bool { return text == value })
+// index finds where in the files each text stands, and each variable is used
+// without a default: the first attribute of each.
+func (f *files) index() (texts, users map[string]attr) {
+	texts, users = map[string]attr{}, map[string]attr{}
+	f.find(func(at attr, text string) bool {
+		if texts[text] == nil {
+			texts[text] = at
+		}
+		for name := range variablesIn(text) {
+			if users[name] == nil {
+				users[name] = at
+			}
+		}
+		return false
+	})
+	return texts, users
 }
 
-// searchVariable finds an attribute that uses a variable without a default.
-func (f *files) searchVariable(name string) attr {
-	return f.find(attr{}, func(text string) bool { return uses(text, name) })
+// variablesIn yields the variables that a text uses without a default.
+func variablesIn(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, m := range variable.FindAllStringSubmatch(text, -1) {
+			if name := m[1] + m[2]; name != "" && !yield(name) {
+				return
+			}
+		}
+	}
 }
 
-// uses reports whether a text uses a variable without a default.
-func uses(text, name string) bool {
-	_, rest, ok := strings.Cut(text, "$"+name)
-	return strings.Contains(text, "${"+name+"}") || ok && (rest == "" || !isNameByte(rest[0]))
-}
+// variable matches a variable without a default, or an escaped $.
+var variable = regexp.MustCompile(`\$\$|\$([A-Za-z_][A-Za-z0-9_]*)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 
-// unsetIn is the first of names that the text of an attribute uses.
-func (f *files) unsetIn(at attr, names []string) string {
+// unsetIn is the first variable of the text of an attribute that stands for nothing.
+func (f *files) unsetIn(at attr, unset map[string]bool) string {
 	for _, s := range f.sources {
 		n := s.root
 		for _, part := range at {
@@ -111,8 +129,8 @@ func (f *files) unsetIn(at attr, names []string) string {
 		if n = target(n); n == nil || n.Kind != yaml.ScalarNode {
 			continue
 		}
-		for _, name := range names {
-			if uses(n.Value, name) {
+		for name := range variablesIn(n.Value) {
+			if unset[name] {
 				return name
 			}
 		}
@@ -124,19 +142,20 @@ func isNameByte(c byte) bool {
 	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-func (f *files) find(otherwise attr, match func(text string) bool) attr {
+// find finds the first attribute of the files whose text matches.
+func (f *files) find(match func(at attr, text string) bool) attr {
 	for _, s := range f.sources {
 		if at := find(s.root, nil, match); at != nil {
 			return at
 		}
 	}
-	return otherwise
+	return nil
 }
 
-func find(n *yaml.Node, at attr, match func(text string) bool) attr {
+func find(n *yaml.Node, at attr, match func(at attr, text string) bool) attr {
 	switch n.Kind {
 	case yaml.ScalarNode:
-		if match(n.Value) {
+		if match(at, n.Value) {
 			return at
 		}
 	case yaml.SequenceNode:

@@ -26,7 +26,9 @@ type files struct {
 	err        error  // what kept the tree from being read
 	root       string // a directory of our own on this machine
 	projectDir string // of the compose file, in the tree
+	hasPWD     bool   // whether the profile declares a variable of that name
 
+	envs     *envFiles
 	sources  []*source          // all of them, the compose file first
 	bases    map[string]*source // those that services extend, by path
 	copies   map[string]*copied // what is written, by path below root
@@ -75,42 +77,42 @@ func (f *files) collect(file string, env map[string]string) *source {
 	for p, base := range f.bases {
 		f.dropUnused(p, base)
 	}
-	if f.weight() > maxExpanded {
-		f.report.denyAt("YAML-BOMB", place{file, 1}, fmt.Sprintf("grows to more than %d values when aliases and extends are replaced", maxExpanded))
+	if weight := f.weight(); weight.excess() != "" {
+		f.report.denyAt("YAML-BOMB", nil, place{file, 1}, weight.excess())
 		return nil
 	}
 	return s
 }
 
-// weight is how many values the files hold when aliases and extends are replaced.
-func (f *files) weight() int {
-	total, known := 0, map[*yaml.Node]int{}
+// weight is how much the files hold when aliases and extends are replaced.
+func (f *files) weight() (total extent) {
+	known := map[*yaml.Node]extent{}
 	for _, s := range f.sources {
-		total += s.extents[s.root].nodes
+		total.add(*s.extents[s.root])
 		for _, c := range children(get(s.root, "services").value) {
-			total += f.inherited(s, target(c.value), known)
+			total.add(f.inherited(s, target(c.value), known))
 		}
 	}
 	return total
 }
 
-// inherited is how many values a service gets from what it extends.
-func (f *files) inherited(s *source, body *yaml.Node, known map[*yaml.Node]int) int {
-	if n, ok := known[body]; ok {
-		return n
+// inherited is how much a service gets from what it extends.
+func (f *files) inherited(s *source, body *yaml.Node, known map[*yaml.Node]extent) (all extent) {
+	if e, ok := known[body]; ok {
+		return e
 	}
-	known[body] = 0 // for one that leads back here
+	known[body] = extent{} // for one that leads back here
 	base, name := f.base(s, body)
 	other := target(get(get(base.root, "services").value, name).value)
 	if name == "" || other == nil {
-		return 0
+		return extent{}
 	}
-	n := f.inherited(base, other, known)
+	all = f.inherited(base, other, known)
 	if e := base.extents[other]; e != nil {
-		n += e.nodes
+		all.add(*e)
 	}
-	known[body] = min(n, maxExpanded+1)
-	return known[body]
+	known[body] = all
+	return all
 }
 
 // base finds what a service extends; the name is empty if it is nothing.
@@ -180,6 +182,7 @@ func (f *files) simplify(s *source) {
 // prepare resolves the references of the compose file or of an included one.
 // Relative paths start in base.
 func (f *files) prepare(s *source, base string, env map[string]string, stack []string) {
+	f.hereIn(s, base)
 	f.includes(s, base, env, stack)
 	for _, section := range []string{"services", "jobs"} {
 		for _, c := range children(get(s.root, section).value) {
@@ -216,6 +219,7 @@ func (f *files) extendBase(file, service string, at attr) bool {
 		if s = f.open(file, at); s == nil {
 			return false
 		}
+		f.hereIn(s, path.Dir(file))
 		f.bases[file] = s
 		f.copies["tree/"+file] = &copied{of: file, content: s}
 	}
@@ -270,13 +274,16 @@ func (f *files) write(main *source) (text []byte, ok bool) {
 func (f *files) encode(s *source) ([]byte, bool) {
 	text, err := s.text()
 	if err != nil {
-		f.report.denyAt("LOAD", place{file: s.path}, "cannot be rewritten: "+message(err), "write it more plainly, with fewer anchors and aliases")
+		f.report.denyAt("LOAD", nil, place{file: s.path}, "cannot be rewritten: "+message(err), "write it more plainly, with fewer anchors and aliases")
 	}
 	return text, err == nil
 }
 
 // plainly replaces the paths of copies in a message by those of the files they stand for.
 func (f *files) plainly(message string) string {
+	if !strings.Contains(message, f.root) {
+		return message
+	}
 	for name, c := range f.copies {
 		message = strings.ReplaceAll(message, filepath.Join(f.root, filepath.FromSlash(name)), c.of)
 	}

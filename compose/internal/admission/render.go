@@ -217,7 +217,7 @@ func (p *Plan) verify(text []byte, place Placement) error {
 		again.proxied = p.proxied
 	}
 	if r.denied() {
-		v := r.violations[0]
+		v := r.violations.noted[0]
 		return fmt.Errorf("%s %s [%s]", v.at, v.message, v.rule.ID)
 	}
 	rendered, err := again.render(place)

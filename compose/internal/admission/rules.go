@@ -78,6 +78,7 @@ var rules = []Rule{
 	{ID: "SCALE", Class: Never, ByValue: true, Service: "scale deploy.replicas", Reason: "starts more containers than the profile allows", Hint: "lower scale or deploy.replicas, or raise max_containers in the profile"},
 	{ID: "LIMIT", Class: Never, Reason: "is more than one sandbox may have", Hint: "use fewer"},
 
+	{ID: "MORE", Class: Rewrite, Reason: "stands for findings that are not listed: of each kind the first 500 are", Hint: "repair what is listed first"},
 	{ID: "RESERVED", Class: Never, Reason: "is a name that the sandbox needs for itself", Hint: "choose another name"},
 
 	// What runs.
@@ -142,7 +143,7 @@ var rules = []Rule{
 	{ID: "VOL-SUBPATH", Class: Never, Service: "volumes.[].volume.subpath", Reason: "needs an engine newer than most", Hint: "mount the whole volume"},
 	{ID: "BIND-OUTSIDE", Class: Never, ByValue: true, Service: "volumes.[].source", Reason: "is outside the repository",
 		Hint: "bind a path of the repository, or use a named volume"},
-	{ID: "BIND-DATA", Class: Rewrite, Reason: "names a data directory such as /mnt/media or /srv/app: an empty one of the sandbox's own stands in for it, as compose would create it on a host without; nothing of the host is mounted"},
+	{ID: "BIND-DATA", Class: Rewrite, Reason: "names a data directory such as /mnt/media, /srv/app, /var/lib/app or /home/me/app: an empty one of the sandbox's own stands in for it, as compose would create it on a host without; nothing of the host is mounted"},
 	{ID: "BIND-SYMLINK", Class: Never, Reason: "passes through a symbolic link, which the host would resolve", Hint: "bind the file or directory the link points to"},
 	{ID: "BIND-GIT", Class: Never, Reason: "names .git, which is never copied to the host", Hint: "write what the container needs from it into a file"},
 	{ID: "BIND-MISSING", Class: Never, Reason: "does not exist", Hint: "create it, or let bind.create_host_path be true"},
@@ -156,7 +157,7 @@ var rules = []Rule{
 
 	// Network.
 	{ID: "PORTS", Class: Rewrite, Service: "ports.[].published ports.[].host_ip ports.[].mode", Reason: "is not published on the host: reach it with Dial or forward"},
-	{ID: "PORT-RANGE", Class: Profile, ByValue: true, Reason: "lists more ports than a service may have",
+	{ID: "PORT-RANGE", Class: Profile, ByValue: true, Reason: "lists a longer range of ports than a service may have",
 		Hint: "list the ports that are used; every port of a service can be dialed, listed or not", Grants: "up to 64 ports in one range, and 1024 in the file"},
 	{ID: "NETWORK-MODE", Class: Never, ByValue: true, Service: "network_mode", Reason: "uses a network outside the sandbox", Hint: "remove it, or write none or service:NAME"},
 	{ID: "NET-STATIC-IP", Class: Rewrite, Service: "networks.*.ipv4_address networks.*.ipv6_address", Reason: "is dropped: copies would clash; services reach one another by name"},
@@ -174,7 +175,7 @@ var rules = []Rule{
 	{ID: "NET-NAME", Class: Rewrite, Project: "networks.*.name", Reason: "would clash with other copies"},
 	{ID: "NET-DRIVER", Class: Never, ByValue: true, Project: "networks.*.driver", Reason: "is not a bridge network", Hint: "remove it, or write bridge"},
 	{ID: "NET-DRIVER-OPTS", Class: Never, ByValue: true, Project: "networks.*.driver_opts.**", Reason: "configures the host's network", Hint: "remove it"},
-	{ID: "NET-OPTIONS", Class: Rewrite, Project: "networks.*.attachable networks.*.enable_ipv4 networks.*.enable_ipv6", Reason: "is dropped: sandboxes use IPv4"},
+	{ID: "NET-OPTIONS", Class: Rewrite, Project: "networks.*.attachable networks.*.enable_ipv4 networks.*.enable_ipv6", Reason: "is dropped: networks of a sandbox have IPv4 and no IPv6"},
 	{ID: "NET-IPAM", Class: Never, ByValue: true, Project: "networks.*.ipam.driver networks.*.ipam.options.**", Reason: "is not the engine's own address management", Hint: "remove it"},
 	{ID: "NET-SUBNET", Class: Never, ByValue: true, Project: "networks.*.ipam.config.[].subnet networks.*.ipam.config.[].gateway networks.*.ipam.config.[].ip_range networks.*.ipam.config.[].aux_addresses.**",
 		Reason: "is not a private network", Hint: "remove it, or use one of 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16"},
@@ -185,6 +186,8 @@ var rules = []Rule{
 	{ID: "BUILD-SYMLINK", Class: Never, Reason: "passes through a symbolic link, which the host would resolve", Hint: "name the file or directory the link points to"},
 	{ID: "BUILD-DOCKERFILE", Class: Never, ByValue: true, Service: "build.dockerfile", Reason: "is not a file of the repository", Hint: "name a file of the repository; the path starts at the build context"},
 	{ID: "BUILD-ISOLATION", Class: Profile, Reason: "may run programs while it builds, outside gVisor", Hint: "name an image that is built elsewhere, or let the profile allow BUILD-ISOLATION", Grants: "builds that run programs on the host's kernel"},
+	{ID: "BUILD-FETCH", Class: Profile, Reason: "is fetched by the engine, from inside the host's network", Hint: "copy a file of the repository with COPY, write a public host literally, or let the profile allow BUILD-FETCH",
+		Grants: "an ADD from an address inside the host's network, or from one that variables decide"},
 	{ID: "BUILD-INLINE", Class: Allow, Service: "build.dockerfile_inline"},
 	{ID: "BUILD-ARGS", Class: Rewrite, Reason: "steers the builder of the host and is dropped"},
 	{ID: "BUILD-EGRESS", Class: Rewrite, Reason: "may use the network while it builds; running containers may not"},

@@ -81,7 +81,7 @@ func TestFindingsNameRules(t *testing.T) {
 		for _, m := range regexp.MustCompile(`"([A-Z]+(?:-[A-Z]+)*)"`).FindAllStringSubmatch(string(text), -1) {
 			used[m[1]] = true
 		}
-		for _, m := range regexp.MustCompile(`(?:deny|denyAt|refuse|rewrite)\("([^"]+)"`).FindAllStringSubmatch(string(text), -1) {
+		for _, m := range regexp.MustCompile(`(?:deny|denyAt|refuse|rewrite|ruleByID)\("([^"]+)"`).FindAllStringSubmatch(string(text), -1) {
 			if ruleByID(m[1]) == nil {
 				t.Errorf("%s reports %s, which is no rule", name, m[1])
 			}
@@ -104,8 +104,8 @@ func TestUnknownAttributesAreRefused(t *testing.T) {
 		r := &report{}
 		l := &loading{report: r}
 		l.refuse(at, "anywhere")
-		if len(r.violations) != 1 || r.violations[0].rule.ID != "UNKNOWN" {
-			t.Errorf("%s: %v", at, r.violations)
+		if len(r.violations.noted) != 1 || r.violations.noted[0].rule.ID != "UNKNOWN" {
+			t.Errorf("%s: %v", at, r.violations.noted)
 		}
 	}
 }

@@ -21,7 +21,8 @@ const (
 	maxGrace         = 10 * time.Second
 	minProbeInterval = time.Second
 	maxProbeRetries  = 1000
-	maxPublished     = 16 // ports of one service
+	maxInRow         = 31 // ports of one service with numbers in a row
+	maxPortsTold     = 16 // of one service
 )
 
 // service judges one service.
@@ -123,7 +124,7 @@ func (j *judge) environment(at attr, spec types.ContainerSpec) map[string]string
 			j.deny("ENVFILE", from, fmt.Sprintf("has the format %q; write raw or nothing", e.Format))
 			continue
 		}
-		readEnv(j.Tree, j.report, &j.err, f.path, from, e.Format, env, func(name string) (string, bool) {
+		j.envs.read(f.path, from, e.Format, env, func(name string) (string, bool) {
 			if v, ok := j.env[name]; ok {
 				return v, true
 			}
@@ -283,7 +284,7 @@ func (j *judge) dropped(at attr, s types.ServiceConfig) {
 // dollars names what holds a $ when every variable is replaced.
 func (j *judge) dollars(at attr, c canonicalService) {
 	for _, part := range children(node(reflect.ValueOf(c))) {
-		if found := find(part.value, attr{}, func(text string) bool { return strings.Contains(text, "$") }); found != nil {
+		if found := find(part.value, attr{}, func(_ attr, text string) bool { return strings.Contains(text, "$") }); found != nil {
 			j.rewrite("DOLLAR-ESCAPE", at.at(part.key.Value).at(found...), "")
 		}
 	}

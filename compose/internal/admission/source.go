@@ -16,8 +16,9 @@ import (
 // them: there, a kilobyte can cost seconds and gigabytes.
 const (
 	maxFileBytes = 256 << 10
-	maxNodes     = 20_000 // of all files
-	maxExpanded  = 20_000 // of all files, with aliases and extends replaced by what they name
+	maxNodes     = 20_000  // of all files
+	maxExpanded  = 20_000  // of all files, with aliases and extends replaced by what they name
+	maxText      = 4 << 20 // bytes of keys and values, likewise
 	maxDepth     = 40
 	maxServices  = 200 // of one file, also those of profiles that are not active
 )
@@ -37,13 +38,13 @@ func (f *files) parse(p string) *source {
 	where := place{file: p}
 	switch {
 	case at == symlink:
-		f.report.denyAt("YAML-FILE", where, "is or passes through a symbolic link")
+		f.report.denyAt("YAML-FILE", nil, where, "is or passes through a symbolic link")
 		return nil
 	case at != file:
-		f.report.denyAt("YAML-FILE", where, "is not a regular file of the repository")
+		f.report.denyAt("YAML-FILE", nil, where, "is not a regular file of the repository")
 		return nil
 	case entry.Size > maxFileBytes:
-		f.report.denyAt("YAML-BOMB", where, fmt.Sprintf("has %d bytes, more than the %d a compose file may have", entry.Size, maxFileBytes), "move data into files that are mounted")
+		f.report.denyAt("YAML-BOMB", nil, where, fmt.Sprintf("has %d bytes, more than the %d a compose file may have", entry.Size, maxFileBytes), "move data into files that are mounted")
 		return nil
 	}
 	text, err := f.tree.ReadFile(p, maxFileBytes)
@@ -53,11 +54,11 @@ func (f *files) parse(p string) *source {
 	}
 	doc, err := parseYAML(text)
 	if err != nil {
-		f.report.denyAt("YAML", place{p, lineOf(err)}, message(err))
+		f.report.denyAt("YAML", nil, place{p, lineOf(err)}, message(err))
 		return nil
 	}
 	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
-		f.report.denyAt("LOAD", place{p, 1}, "holds no mapping", "a compose file has services: at the top")
+		f.report.denyAt("LOAD", nil, place{p, 1}, "holds no mapping", "a compose file has services: at the top")
 		return nil
 	}
 	s := &source{path: p, root: doc.Content[0]}
@@ -67,7 +68,7 @@ func (f *files) parse(p string) *source {
 	}
 	f.nodes, s.extents = shape.nodes, shape.seen
 	if services := get(s.root, "services"); len(children(services.value)) > maxServices {
-		f.report.denyAt("SCALE", place{p, services.key.Line}, fmt.Sprintf("has more than %d services", maxServices))
+		f.report.denyAt("SCALE", nil, place{p, services.key.Line}, fmt.Sprintf("has more than %d services", maxServices))
 		return nil
 	}
 	return s
@@ -134,25 +135,41 @@ type shape struct {
 
 // extent is the size of a node with its aliases replaced.
 type extent struct {
-	nodes, depth int
-	open         bool // its children are being measured
+	nodes, text, depth int
+	open               bool // its children are being measured
+}
+
+// add counts another extent's values, without running over.
+func (e *extent) add(more extent) {
+	e.nodes, e.text = min(e.nodes+more.nodes, maxExpanded+1), min(e.text+more.text, maxText+1)
+}
+
+// excess says that there is too much, "" otherwise.
+func (e *extent) excess() string {
+	if e.nodes <= maxExpanded && e.text <= maxText {
+		return ""
+	}
+	return fmt.Sprintf("grows to more than %d values or %d bytes when aliases and extends are replaced", maxExpanded, maxText)
 }
 
 // errTooMuch ends the walk: what was found is enough.
 var errTooMuch = errors.New("too much")
 
 func (s *shape) check() bool {
-	before := len(s.report.violations)
+	before := s.report.violations.count()
 	e, err := s.measure(s.source.root, nil)
-	if err == nil && e.depth > maxDepth {
+	switch {
+	case err != nil:
+	case e.depth > maxDepth:
 		s.deny("YAML-BOMB", s.source.root, nil, fmt.Sprintf("nests deeper than %d levels", maxDepth))
+	case e.excess() != "": // before anything looks through merge keys, which may take as long
+		s.deny("YAML-BOMB", s.source.root, nil, e.excess())
 	}
-	return len(s.report.violations) == before
+	return s.report.violations.count() == before
 }
 
 func (s *shape) deny(rule string, n *yaml.Node, at attr, message string, hint ...string) {
-	s.report.denyAt(rule, place{s.source.path, n.Line}, message, hint...)
-	s.report.violations[len(s.report.violations)-1].at = at
+	s.report.denyAt(rule, at, place{s.source.path, n.Line}, message, hint...)
 }
 
 // measure walks each node once. The walk itself is bounded by maxNodes and,
@@ -168,7 +185,7 @@ func (s *shape) measure(n *yaml.Node, at attr) (*extent, error) {
 		}
 		return known, nil
 	}
-	e := &extent{nodes: 1, depth: 1, open: true}
+	e := &extent{nodes: 1, text: len(n.Value), depth: 1, open: true}
 	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
 	switch n.ShortTag() {
 	case "!!null":
@@ -193,13 +210,15 @@ func (s *shape) measure(n *yaml.Node, at attr) (*extent, error) {
 		if n.Kind == yaml.MappingNode && i%2 == 0 {
 			child.HeadComment, child.LineComment, child.FootComment = "", "", ""
 			s.checkTag(child, at)
+			e.add(extent{text: len(child.Value)})
 			continue
 		}
 		inner, err := s.measure(child, childPath(n, i, at))
 		if err != nil {
 			return nil, err
 		}
-		e.nodes, e.depth = min(e.nodes+inner.nodes, maxExpanded+1), max(e.depth, inner.depth+1)
+		e.add(*inner)
+		e.depth = max(e.depth, inner.depth+1)
 	}
 	e.open = false
 	return e, nil

@@ -195,7 +195,7 @@ func (j *judge) tmpfsVolume(options map[string]string) (map[string]string, bool)
 		switch key {
 		case "":
 		case "size":
-			asked, err := byteSize(value)
+			asked, err := tmpfsSize(value, j.Policy.Memory)
 			if err != nil {
 				return nil, false
 			}

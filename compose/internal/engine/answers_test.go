@@ -98,6 +98,15 @@ func TestNothingIsListedWithoutItsLabels(t *testing.T) {
 	}
 }
 
+func TestNetworksTellIPv6(t *testing.T) {
+	for text, want := range map[string]bool{`{"Id":"n1","EnableIPv6":true}`: true, `{"Id":"n1","EnableIPv6":false}`: false, `{"Id":"n1"}`: false} {
+		f := start(t, map[string]http.HandlerFunc{"/networks/n1": says(text)})
+		if n, err := f.client(t, engine.Limits{}).InspectNetwork(t.Context(), "n1"); err != nil || n.IPv6 != want {
+			t.Errorf("%s: %+v %v", text, n, err)
+		}
+	}
+}
+
 func TestListsOfNullAreEmpty(t *testing.T) {
 	answers := map[string]http.HandlerFunc{
 		"/containers/json": says("null"), "/networks": says("null"), "/volumes": says(`{"Volumes":null}`), "/images/json": says("null"),

@@ -188,6 +188,7 @@ func hostPort(ip, port string) netip.AddrPort {
 // NetworkDetails is a network as an inspection shows it.
 type NetworkDetails struct {
 	Network
+	IPv6       bool // whether it has addresses of IPv6 too
 	Options    map[string]string
 	Subnets    []netip.Prefix
 	Containers map[string]string // names of the connected containers, by id
@@ -202,6 +203,7 @@ func (c *Client) InspectNetwork(ctx context.Context, id string) (NetworkDetails,
 	}
 	var answer struct {
 		Network
+		EnableIPv6 bool
 		Options    map[string]string
 		IPAM       struct{ Config []struct{ Subnet string } }
 		Containers map[string]struct{ Name string }
@@ -209,7 +211,7 @@ func (c *Client) InspectNetwork(ctx context.Context, id string) (NetworkDetails,
 	if err := c.call(ctx, request{method: http.MethodGet, path: path}, &answer); err != nil {
 		return NetworkDetails{}, err
 	}
-	details := NetworkDetails{Network: answer.Network, Options: answer.Options, Containers: map[string]string{}}
+	details := NetworkDetails{Network: answer.Network, IPv6: answer.EnableIPv6, Options: answer.Options, Containers: map[string]string{}}
 	for _, pool := range answer.IPAM.Config {
 		if subnet, err := netip.ParsePrefix(pool.Subnet); err == nil {
 			details.Subnets = append(details.Subnets, subnet)

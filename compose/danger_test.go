@@ -179,6 +179,9 @@ var dangers = map[string]danger{
 		prepare: linkTo("link", "secret"),
 		files:   oneService(`build: {context: ., dockerfile: link}`), harm: quotes, rule: "BUILD-SYMLINK",
 	},
+	"build that fetches": {
+		files: map[string]string{"compose.yaml": "services: {a: {build: .}}", "Dockerfile": "FROM scratch\nADD http://169.254.169.254/token /x\n"}, harm: fetches, rule: "BUILD-FETCH",
+	},
 	"override beside the file": {
 		files: map[string]string{
 			"compose.yaml":          `services: {a: {image: IMAGE, command: [exit, "0", 0s]}}`,
@@ -561,6 +564,16 @@ func quotes(t *testing.T, x *exposed) string {
 	if out, _ := x.compose(t, "build"); strings.Contains(strings.ToLower(out), canarySecret) {
 		return "the builder quotes a file of the host"
 	}
+	return ""
+}
+
+// fetches expects the builder to quote the witness, which speaks no HTTP.
+func fetches(t *testing.T, x *exposed) string {
+	out, _ := x.compose(t, "build")
+	if strings.Contains(out, `malformed HTTP response "heard"`) {
+		return "the builder asks the metadata service"
+	}
+	t.Logf("it says: %s", out)
 	return ""
 }
 

@@ -49,9 +49,10 @@ func (a *app) hostsCommand() *cobra.Command {
 		},
 	}
 	cmd.AddCommand(
+		a.checkHostsCommand(),
 		a.hostCommand((*compose.Extension).Harden, &cobra.Command{
 			Use: "harden [HOST...]", Short: "Close hosts to sandboxes whose egress is open",
-			Long:    "Install static firewall rules on the named hosts, or on all: sandboxes then reach neither\nservices of the host nor metadata services of clouds, also with egress allow. Needs root on\nthe host. Sandboxes that run are covered at once. The rules are gone after a reboot: do it\nagain. \"sandbox hosts --json\" shows them as the fact firewall.",
+			Long:    "Install static firewall rules on the named hosts, or on all: sandboxes then reach neither\nservices of the host nor metadata services of clouds, also with egress allow. Needs root on\nthe host. Sandboxes that run are covered at once. The rules are gone after a reboot: do it\nagain. \"sandbox hosts check\" shows whether they are there.",
 			Example: "  sandbox hosts harden --hosts ssh://root@sandboxer01",
 		}),
 		a.hostCommand((*compose.Extension).Soften, &cobra.Command{
@@ -70,6 +71,49 @@ func (a *app) hostsCommand() *cobra.Command {
 			Example: "  sandbox hosts uncordon sandboxer01",
 		}))
 	return cmd
+}
+
+// checkHostsCommand shows what a host keeps from sandboxes, which a list of
+// hosts has no room for.
+func (a *app) checkHostsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "check [HOST...]", Short: "Show what hosts are, and whether they are hardened",
+		Long:              "Ask the named hosts, or all, and show everything that is known of each: whether it can be\nused, whether harden has closed it to sandboxes, and its facts. Exits 5 if one of them\ncannot be used.",
+		Example:           "  sandbox hosts check sandboxer01",
+		ValidArgsFunction: a.completes(a.offerHosts),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			statuses, err := a.hosts(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if statuses, err = hostsNamed(statuses, names); err != nil {
+				return err
+			}
+			if err := a.printHostFacts(statuses); err != nil {
+				return err
+			}
+			if i := slices.IndexFunc(statuses, func(s sandboxer.HostStatus) bool { return !s.Available }); i >= 0 {
+				return fmt.Errorf("host %s cannot be used: %w", statuses[i].Host.Name, sandboxer.ErrUnavailable)
+			}
+			return nil
+		},
+	}
+}
+
+// hostsNamed picks hosts by name; none named is all.
+func hostsNamed(all []sandboxer.HostStatus, names []string) ([]sandboxer.HostStatus, error) {
+	if len(names) == 0 {
+		return all, nil
+	}
+	var picked []sandboxer.HostStatus
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(s sandboxer.HostStatus) bool { return s.Host.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("host %s: %w", name, sandboxer.ErrNotFound)
+		}
+		picked = append(picked, all[i])
+	}
+	return picked, nil
 }
 
 // hostCommand has cmd do something to each of the named hosts, or to all where

@@ -130,6 +130,30 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
+// TestHostsCheck: of a host that can be used and of one that cannot it is told
+// what they are, and what that means.
+func TestHostsCheck(t *testing.T) {
+	c := newCLI(t, "address: \"local:\"")
+	writeFile(t, c.hosts, "hosts: [{name: good, address: \"local:\", root: "+c.host.Root+"}, {name: bad, address: \"local:\", engine_socket: /run/none.sock}]\n")
+	firewall := decode[[]sandboxer.HostStatus](t, c.must("hosts", "check", "good", "--json"))[0].Facts["firewall"]
+	told := c.must("hosts", "check", "good")
+	for _, want := range []string{"good at local:", "usable", "yes", "firewall", firewall, "isolation"} {
+		if !strings.Contains(told, want) {
+			t.Errorf("it does not say %q:\n%s", want, told)
+		}
+	}
+	if strings.Contains(told, "bad") {
+		t.Errorf("it tells of a host that was not named:\n%s", told)
+	}
+	code, told, errOut := c.run("hosts", "check")
+	if code != exitNoHost || !strings.Contains(told, "no: ") || !strings.Contains(told, "remedy") || !strings.Contains(told, "good at") {
+		t.Errorf("of both, exit code %d:\n%s%s", code, told, errOut)
+	}
+	if code, _, errOut := c.run("hosts", "check", "mars"); code != exitNotFound || !strings.Contains(errOut, "mars") {
+		t.Errorf("of one that is not configured, exit code %d: %s", code, errOut)
+	}
+}
+
 // TestHostsThatCannotBeUsed: typed, explained, tried once.
 func TestHostsThatCannotBeUsed(t *testing.T) {
 	hosttest.Require(t)

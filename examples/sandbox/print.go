@@ -289,6 +289,44 @@ func (a *app) printHosts(statuses []sandboxer.HostStatus) error {
 	return err
 }
 
+// printHostFacts shows one host after the other, with all that is known of it.
+func (a *app) printHostFacts(statuses []sandboxer.HostStatus) error {
+	if a.json || a.quiet {
+		return a.printHosts(statuses)
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	for i, s := range statuses {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		field := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+		field("host", "%s at %s", s.Host.Name, s.Host.Address)
+		if !s.Available {
+			field("usable", "no: %s", s.Reason)
+			if s.Hint != "" {
+				field("remedy", "%s", s.Hint)
+			}
+			continue
+		}
+		field("usable", "%s", map[bool]string{false: "yes", true: "cordoned: it takes no new sandboxes"}[s.Cordoned])
+		field("sandboxes", "%d", s.Sandboxes)
+		field("isolation", "%s", strings.Trim(fmt.Sprint(s.Isolation), "[]"))
+		for _, name := range slices.Sorted(maps.Keys(s.Facts)) {
+			field(name, "%s%s", s.Facts[name], note(explained[name+" "+s.Facts[name]]))
+		}
+		for _, warning := range s.Warnings {
+			field("warning", "%s", strings.ReplaceAll(warning, "\n", ": "))
+		}
+	}
+	return w.Flush()
+}
+
+// explained says what a fact means for sandboxes.
+var explained = map[string]string{
+	"firewall hardened": "sandboxes reach neither the host's services nor a cloud's metadata, whatever their egress",
+	"firewall open":     "sandboxes whose egress is allowed reach the host's services and a cloud's metadata; \"sandbox hosts harden\" closes that",
+}
+
 func (a *app) printReport(r *sandboxer.Report) error {
 	switch {
 	case a.json:

@@ -298,8 +298,9 @@ func (o *oracle) service(at string, v any) {
 		"cap_add": o.list(o.capability()), "cap_drop": o.capDrop, "security_opt": o.same([]any{"no-new-privileges:true"}), "devices": o.list(o.device()),
 		"sysctls": func(at string, v any) {
 			m, _ := v.(map[string]any)
+			switched := regexp.MustCompile(`^net\.ipv6\.conf\.[^.]+\.disable_ipv6$`)
 			for name, value := range m {
-				if off, _ := regexp.MatchString(`^net\.ipv6\.conf\.[^.]+\.disable_ipv6$`, name); off && value == "1" {
+				if switched.MatchString(name) && value == "1" {
 					continue
 				}
 				o.sysctl(at, name)

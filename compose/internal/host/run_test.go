@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/sand-boxer/sandboxer"
+	"github.com/sand-boxer/sandboxer/internal/hosttest"
 	"github.com/sand-boxer/sandboxer/internal/sshtest"
 )
 
@@ -345,6 +346,38 @@ func TestRunExplainsItsFailure(t *testing.T) {
 			_, again := s.run("")
 			if !errors.As(again, &stage) || stage.Error() != err.Error() {
 				t.Errorf("asked again the error is %v, before it was %v", again, err)
+			}
+		})
+	}
+}
+
+// TestRunBlamesTheFile only if compose says so: one that was killed while it
+// was asked says nothing, and the stage stays the one that a teardown has to
+// clear up after.
+func TestRunBlamesTheFile(t *testing.T) {
+	t.Parallel()
+	real, err := exec.LookPath("docker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, config, stage, message string
+		code                         int
+	}{
+		{"it reads it", "exit 0", "build", "broken", 1},
+		{"it does not", "echo unreadable; exit 15", "config", "unreadable", 15},
+		{"it was killed", "kill -9 $$", "build", "broken", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := loginRig(t, "#!/bin/sh\ncase \"$*\" in *' build') echo broken; exit 1 ;; *' config -q') "+tt.config+" ;; esac\nexec "+real+" \"$@\"\n", "", hosttest.Socket())
+			s := g.reserve(map[string]string{"Dockerfile": unique(dockerfile)})
+			_, err := s.run(chatty)
+			var stage *sandboxer.StageError
+			if !errors.As(err, &stage) || stage.Stage != tt.stage || stage.ExitCode != tt.code || stage.Message != tt.message {
+				t.Errorf("error %v, want stage %s with code %d", err, tt.stage, tt.code)
+			}
+			if text, err := os.ReadFile(filepath.Join(g.root, "sb", s.id, "jobs/up/stage")); err != nil || string(text) != "build\n" {
+				t.Errorf("the stage that it came to is %q, %v", text, err)
 			}
 		})
 	}

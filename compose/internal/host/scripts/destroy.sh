@@ -98,9 +98,9 @@ sweep_engine() {
 unsettled() {
 	[ -z "$killed" ] || return 0
 	[ -e "$job/pid" ] || return
-	read -r rc 2>/dev/null <"$job/rc" || return 0
+	read -r rc blamed 2>/dev/null <"$job/rc" || return 0
 	read -r stage 2>/dev/null <"$job/stage"
-	case $rc:$stage in 0:* | *:config | *:queue | *:pull) return 1 ;; esac
+	case $rc:${blamed:-$stage} in 0:* | *:config | *:queue | *:pull) return 1 ;; esac
 }
 
 # settle sweeps until two more looks, half a second apart, found nothing: what

@@ -17,7 +17,7 @@ while listening; do
 	fi
 	alive "$job/pid" || died=1
 	rc=
-	read -r rc 2>/dev/null <"$job/rc"
+	read -r rc blamed 2>/dev/null <"$job/rc"
 	# both times may be of one tick of the clock: as old as the reading is news
 	[ "$job/out" -ot "$follower" ] || news=1
 	if [ -n "$news" ]; then
@@ -28,7 +28,7 @@ while listening; do
 	[ -z "$rc${died:-}" ] || end_doze
 	case $rc in
 	0) exit 0 ;;
-	?*) read -r stage <"$job/stage" && die 77 "$stage $rc" ;;
+	?*) read -r stage <"$job/stage" && die 77 "${blamed:-$stage} $rc" ;;
 	esac
 	[ -z "${died:-}" ] || die 76 "the job was killed on the host"
 	doze

@@ -3,8 +3,10 @@
 # build bound import (the name that import.tar gets, or nothing) labels (of that).
 cd "$dir" || exit 1
 
+# finish CODE [STAGE] tells how the job ended, and what is to blame if that is
+# not the stage that it came to. The stage itself stays: a teardown goes by it.
 finish() {
-	echo "$1" >"$job/.rc" && mv "$job/.rc" "$job/rc"
+	echo "$1 ${2:-}" >"$job/.rc" && mv "$job/.rc" "$job/rc"
 	wake_followers
 	exec 8>&-
 	wake "$root/slots/waiting"
@@ -33,21 +35,24 @@ try() {
 	ended "$?" "$1"
 }
 
-# ended: whether compose can read its file at all is asked when something
-# failed. That it can be read is the rule, and asking takes as long as a call.
 ended() {
 	[ "$1" != 0 ] || return 0
-	if [ "$1" = 124 ]; then
-		echo "docker compose $2 was ended: it took longer than $bound seconds"
-	else
-		unreadable=$(compose config -q 2>&1) || {
-			rc=$?
-			stage config
-			printf '%s\n' "$unreadable"
-			finish "$rc"
-		}
-	fi
+	case $1 in
+	124) echo "docker compose $2 was ended: it took longer than $bound seconds" ;;
+	? | ?? | 1[01]? | 12[0-3]) blame_file ;; # no signal ended it
+	esac
 	finish "$1"
+}
+
+# blame_file ends the job if compose cannot read its file at all. It is asked
+# when something failed: that it can is the rule, and asking is a call more.
+blame_file() {
+	unreadable=$(compose config -q 2>&1)
+	rc=$?
+	if [ "$rc" != 0 ] && [ "$rc" -lt 124 ]; then
+		printf '::stage config\n%s\n' "$unreadable"
+		finish "$rc" config
+	fi
 }
 
 # build_images builds again when somebody removed an image, of an earlier build

@@ -3,6 +3,7 @@
 package compose_test
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -16,6 +17,9 @@ import (
 // user, a sandbox runs, says so, and no file of a repository undoes it.
 func TestUsersAreRemapped(t *testing.T) {
 	hosttest.Require(t)
+	if out, err := exec.Command(userNamespaces[0], userNamespaces[1:]...).CombinedOutput(); err != nil {
+		t.Skipf("the kernel gives no user namespaces: %v: %s", err, out)
+	}
 	engine := enginetest.StartDaemon(t, `{"userns-remap": "default"}`)
 	t.Setenv("DOCKER_HOST", "unix://"+engine.Socket) // for what the test asks itself
 	image := importedImage(t)

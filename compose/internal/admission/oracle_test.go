@@ -338,7 +338,7 @@ func (o *oracle) image() check {
 			if !regexp.MustCompile(`^[a-z0-9._-]+:g\d+$`).MatchString(strings.TrimPrefix(s, own)) {
 				o.say(at, "is %q", s)
 			}
-		case !regexp.MustCompile(`^[A-Za-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*(:[\w][\w.-]*)?(@sha256:[0-9a-f]{64})?$`).MatchString(s) && !strings.Contains(s, "@"):
+		case !regexp.MustCompile(`^([A-Za-z0-9.-]+(:\d+)?/)?[a-z0-9._-]+(/[a-z0-9._-]+)*(:[\w][\w.-]*)?(@sha256:[0-9a-f]{64})?$`).MatchString(s) && !strings.Contains(s, "@"):
 			o.say(at, "is %q", s)
 		case strings.Contains(s, "sandboxer.local/"):
 			o.say(at, "is %q of another sandbox", s)

@@ -29,7 +29,8 @@ type conn struct {
 
 	mu       sync.Mutex
 	readErr  error // why reading ends, if not by the peer's end
-	writeErr error // why writing ends
+	writeErr error // why writing ends, if not by the user's
+	written  bool  // the user has said that nothing more comes
 }
 
 func newConn(process *engine.Exec, remote netip.AddrPort) *conn {
@@ -125,7 +126,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	if errors.Is(err, io.ErrClosedPipe) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.writeErr != nil {
+		if c.writeErr != nil && !c.written {
 			err = c.writeErr
 		}
 	}
@@ -146,12 +147,17 @@ func (c *conn) opError(op string, err error) error {
 }
 
 // CloseWrite lets the peer see the end; reading goes on.
-func (c *conn) CloseWrite() error { return c.writes.Close() }
+func (c *conn) CloseWrite() error {
+	c.mu.Lock()
+	c.written = true // what the relay does then, such as to end, is no reason to give
+	c.mu.Unlock()
+	return c.writes.Close()
+}
 
 // Close returns at once. What was written before still goes out, if the peer takes it within 10 s.
 func (c *conn) Close() error {
 	c.closing.Do(func() {
-		c.writes.Close()
+		c.CloseWrite()
 		c.reads.Close()
 		go func() {
 			select {

@@ -85,6 +85,12 @@ func TestEitherSideMayFinishFirst(t *testing.T) {
 		t.Errorf("the server heard %s, want %s", got, want)
 	}
 	s.awaitProcesses(t, 1) // both ways have ended
+	for range 20 {         // and the client gets to know of it
+		if _, err := hears.Write(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+			t.Fatalf("write after the end of writing: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func TestCloseDeliversWhatWasWritten(t *testing.T) {

@@ -2,6 +2,7 @@ package compose_test
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -14,12 +15,23 @@ import (
 )
 
 // TestConformance runs the kit that every extension must pass, on the real
-// engine through a real OpenSSH server.
+// engine, on this machine and through a real OpenSSH server.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	hosttest.Require(t)
-	server := sshtest.Start(t, sshtest.Options{})
-	host := sshHost(t, server, server.Addr)
+	t.Run("local", func(t *testing.T) {
+		t.Parallel()
+		conform(t, nil, compose.HostConfig{Name: "here", Address: "local:", Root: filepath.Join(t.TempDir(), "host")})
+	})
+	t.Run("ssh", func(t *testing.T) {
+		t.Parallel()
+		server := sshtest.Start(t, sshtest.Options{})
+		conform(t, server, sshHost(t, server, server.Addr))
+	})
+}
+
+// conform runs the kit; with a server the host can be made unreachable.
+func conform(t *testing.T, server *sshtest.Server, host compose.HostConfig) {
 	repo := repotest.New(t, map[string]string{"compose.yaml": `
 services:
   web:
@@ -33,7 +45,7 @@ secrets: {token: {external: true}}
 `})
 	host.CacheTTL = sandboxer.Duration(time.Hour) // the kit makes many of the same tree
 	r := &rig{root: host.Root}
-	extensiontest.Run(t, extensiontest.Harness{
+	harness := extensiontest.Harness{
 		New: func() (sandboxer.Extension, error) {
 			return compose.New(compose.Config{Hosts: []compose.HostConfig{host}})
 		},
@@ -47,11 +59,14 @@ secrets: {token: {external: true}}
 		Invalid:   invalidRequests(t, host.Name, repo),
 		Secrets:   []string{repo},
 		Dial:      &extensiontest.Target{Service: "web", Port: 8080},
-		Disconnect: func(context.Context) (func() error, error) {
+	}
+	if server != nil {
+		harness.Disconnect = func(context.Context) (func() error, error) {
 			server.Stop()
 			return func() error { server.Restart(); return nil }, nil
-		},
-	})
+		}
+	}
+	extensiontest.Run(t, harness)
 }
 
 func conformanceProfile() sandboxer.Profile {

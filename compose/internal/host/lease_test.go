@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -280,5 +281,48 @@ func TestCacheTTLKeepsSteps(t *testing.T) {
 	put(t, filepath.Join(g.root, "cache", "ttl"), []byte("0\n"), 0o600) // the operator thinks otherwise
 	if !eventually(2*time.Minute, func() bool { return !slices.ContainsFunc(made, func(id string) bool { return g.has("image", id) }) }) {
 		t.Errorf("two minutes later some of the steps %v are still there", made)
+	}
+}
+
+// TestSweepersTakeTurns: one that waited while another removed a note still
+// removes what the other notes are of.
+func TestSweepersTakeTurns(t *testing.T) {
+	t.Parallel()
+	g := localRig(t, Config{})
+	g.reserve(nil)
+	program, err := app()
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := exec.Command("docker", "import", "-") // without a name, as a step
+	load.Stdin = archive(t, program)
+	out, err := load.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := strings.TrimSpace(string(out))
+	turn, err := os.OpenFile(filepath.Join(g.root, "slots/images"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer turn.Close()
+	if err := syscall.Flock(int(turn.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	const since = " 2020-01-01T00:00:00\n"
+	notes := filepath.Join(g.root, "cache/steps")
+	put(t, filepath.Join(notes, "0000000000000000.1"), []byte("000000000000"+since), 0o600)
+	put(t, filepath.Join(notes, "1111111111111111.1"), []byte(strings.TrimPrefix(id, "sha256:")[:12]+since), 0o600)
+	if err := exec.Command("kill", "-USR1", g.reaper()).Run(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Second) // it waits for its turn now
+	if err := os.Remove(filepath.Join(notes, "0000000000000000.1")); err != nil {
+		t.Fatal(err)
+	}
+	turn.Close()
+	if !eventually(reapLimit, func() bool { return !g.has("image", id) }) {
+		t.Error("the image of the other note is left")
+		g.docker("rmi", id)
 	}
 }

@@ -98,12 +98,14 @@ due_steps() {
 }
 
 # sweep_steps removes the noted images, or leaves that to the next one who
-# calls it if a build of this root is running.
+# calls it if a build of this root is running. Which notes there are is asked
+# anew when it has its turn: whoever had it before may have removed some.
 sweep_steps() {
-	set -- $(due_steps | sed 's|.*/||')
-	[ "$#" != 0 ] || return 0
-	cd "$root/cache/steps" || return 0
-	if no_builds; then remove_steps "$@" >/dev/null 2>&1; fi
+	[ -n "$(due_steps)" ] && cd "$root/cache/steps" || return 0
+	if no_builds; then
+		set -- $(due_steps | sed 's|.*/||')
+		[ "$#" = 0 ] || remove_steps "$@" >/dev/null 2>&1
+	fi
 	exec 5>&- 7>&-
 	cd /
 }
@@ -117,7 +119,7 @@ remove_steps() {
 			!listing { if (!($1 in since)) order[++n] = $1; if (!($1 in since) || $2 < since[$1]) since[$1] = $2; next }
 			{ id = substr($2, 1, 12); if (id in since && $1 >= since[id]) there[id] = 1 }
 			END { for (; n > 0; n--) if (order[n] in there) print order[n] }
-		' "$@" listing=1 -)
+		' "$@" listing=1 -) || return
 		if [ -z "$unused" ] || docker rmi $unused; then
 			rm -f "$@"
 			return
